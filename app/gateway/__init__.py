@@ -1,0 +1,1 @@
+"""The agents' API. It is reached only through the door, over one internal socket."""

@@ -1,0 +1,1 @@
+"""Async orchestration of the domain over the ports; no library of its own."""
