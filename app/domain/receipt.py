@@ -1,0 +1,270 @@
+"""A receipt is one stored byte string: a DSSE envelope on one line, whose payload is canonical JSON (EVIDENCE 3). Made here,
+parsed here, never rebuilt from anything else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from app.domain.canonical import b64, canonical_bytes, strict_loads, unb64
+from app.domain.errors import InvalidInput, TooLarge
+from app.domain.ids import is_digest
+from app.domain.payloads import PAYLOADS, Payload
+from app.domain.schema import KINDS, decode
+from app.domain.signing import SIGNATURE_BYTES, Signer, Verifier, pae, sha256
+from app.domain.times import ms_of
+
+PAYLOAD_TYPE: Final = "application/vnd.helm.receipt.v1+json"
+MAX_LINE: Final = 65_535
+MAX_BODY_DEPTH: Final = 32
+_KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
+_BODY: Final = frozenset("v log seq root run run_seq prev lamport kind ts mono_ns boot epoch actor refs body".split())
+
+
+class BadReceipt(InvalidInput):
+    """A line is not a receipt; `code` is the verifier's code for why (EVIDENCE 5.4)."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is said to have done it, and on whose word."""
+
+    type: Literal["agent", "human", "system", "policy"]
+    id: str
+    src: Literal["issuer", "agent", "client", "tool"] = "issuer"
+
+
+SYSTEM: Final = Actor("system", "helm")
+POLICY: Final = Actor("policy", "helm")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A parsed receipt. `line` are its bytes, `id` their digest; `body` holds the kind's own fields."""
+
+    line: bytes
+    id: str
+    log: str
+    seq: int
+    root: str
+    run: str
+    run_seq: int
+    prev: str
+    lamport: int
+    kind: str
+    ts: str
+    mono_ns: str
+    boot: str
+    epoch: int
+    actor: Actor
+    refs: Mapping[str, str]
+    body: Mapping[str, Any]
+    key_id: str
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a receipt stands: everything about it that its author does not choose."""
+
+    log: str
+    seq: int
+    root: str
+    run: str
+    run_seq: int
+    prev: str
+    lamport: int
+    ts: str
+    mono_ns: int
+    boot: str
+    epoch: int
+
+
+def receipt_id(line: bytes) -> str:
+    """`sha256:` of the line, signature included; can be checked with sha256sum."""
+    return sha256(line)
+
+
+def genesis_prev(log: str, run: str) -> str:
+    """The `prev` of a run's first receipt (EVIDENCE 3.3)."""
+    return "sha256:" + hashlib.sha256(f"helm/run-genesis/v1\n{log}\n{run}\n".encode()).hexdigest()
+
+
+def seal(
+    at: Position, payload: Payload, body: Mapping[str, Any], actor: Actor, refs: Mapping[str, str], by: Signer
+) -> bytes:
+    """The signed line. Raises NotCanonical, or TooLarge past 65,535 bytes: what cannot be recorded does not happen."""
+    inner = canonical_bytes(
+        {
+            "v": 1,
+            "log": at.log,
+            "seq": at.seq,
+            "root": at.root,
+            "run": at.run,
+            "run_seq": at.run_seq,
+            "prev": at.prev,
+            "lamport": at.lamport,
+            "kind": payload.kind,
+            "ts": at.ts,
+            "mono_ns": str(at.mono_ns),
+            "boot": at.boot,
+            "epoch": at.epoch,
+            "actor": {"type": actor.type, "id": actor.id, "src": actor.src},
+            "refs": dict(refs),
+            "body": body,
+        }
+    )
+    signature = by.sign(pae(PAYLOAD_TYPE, inner))
+    # base64 and hex need no escaping, so these are the RFC 8785 bytes of the envelope.
+    line = b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
+        b64(inner).encode(),
+        PAYLOAD_TYPE.encode(),
+        by.key_id.encode(),
+        b64(signature).encode(),
+    )
+    if len(line) > MAX_LINE:
+        raise TooLarge(f"the receipt would have {len(line)} bytes; at most {MAX_LINE} fit")
+    return line
+
+
+def parse(line: bytes) -> Receipt:
+    """The receipt in a line, without a word about its signature. Raises BadReceipt and nothing else."""
+    if len(line) > MAX_LINE:
+        raise BadReceipt("E_LINE_SIZE", "the line is longer than 65,535 bytes")
+    envelope = _strict(line, "E_LINE_JSON")
+    inner, signature = _envelope(envelope)
+    if canonical_bytes(envelope) != line:
+        raise BadReceipt("E_LINE_NONCANONICAL", "the line is not canonical JSON")
+    fields = _strict(inner, "E_BODY_NONCANONICAL")
+    if type(fields) is not dict or not _same(inner, fields):
+        raise BadReceipt("E_BODY_NONCANONICAL", "the payload is not canonical JSON")
+    return _receipt(line, fields, str(signature["keyid"]))
+
+
+def verify_signature(receipt: Receipt, key: Verifier) -> bool:
+    """Whether the receipt's one signature is `key`'s."""
+    envelope = strict_loads(receipt.line, max_bytes=MAX_LINE)
+    message = pae(PAYLOAD_TYPE, unb64(envelope["payload"]))
+    return receipt.key_id == key.key_id and key.verifies(message, unb64(envelope["signatures"][0]["sig"]))
+
+
+def _strict(data: bytes, code: str) -> Any:
+    try:
+        return strict_loads(data, max_bytes=MAX_LINE, max_depth=MAX_BODY_DEPTH)
+    except InvalidInput as error:
+        if "same key twice" in error.message:
+            raise BadReceipt("E_LINE_DUPKEY", error.message) from None
+        raise BadReceipt(code, error.message) from None
+
+
+def _same(data: bytes, value: Any) -> bool:
+    try:
+        return canonical_bytes(value) == data
+    except InvalidInput:
+        return False
+
+
+def _envelope(envelope: Any) -> tuple[bytes, dict[str, Any]]:
+    if type(envelope) is not dict or envelope.keys() != {"payload", "payloadType", "signatures"}:
+        raise BadReceipt("E_LINE_JSON", "the line is not a DSSE envelope of exactly three fields")
+    if envelope["payloadType"] != PAYLOAD_TYPE:
+        raise BadReceipt("E_TYPE", "the payload type is not a receipt's")
+    signatures = envelope["signatures"]
+    if type(signatures) is not list or len(signatures) != 1:
+        raise BadReceipt("E_SIG_COUNT", "a receipt has exactly one signature")
+    signature = signatures[0]
+    if type(signature) is not dict or signature.keys() != {"keyid", "sig"} or type(signature["keyid"]) is not str:
+        raise BadReceipt("E_SIG_KEYID", "a signature has a key id and a value")
+    try:
+        inner = unb64(_string(envelope["payload"]))
+        if len(unb64(_string(signature["sig"]))) != SIGNATURE_BYTES:
+            raise BadReceipt("E_SIG_INVALID", "a signature has 64 bytes")
+    except BadReceipt:
+        raise
+    except InvalidInput:
+        raise BadReceipt("E_LINE_B64", "payload or signature is not canonical base64") from None
+    return inner, signature
+
+
+def _string(value: Any) -> str:
+    if type(value) is not str:
+        raise InvalidInput("not a string")
+    return value
+
+
+def _receipt(line: bytes, fields: dict[str, Any], signed_by: str) -> Receipt:
+    for name in fields.keys() - _BODY:
+        raise BadReceipt("E_BODY_UNKNOWN_FIELD", f"{name[:64]} is not a field of a receipt")
+    for name in _BODY - fields.keys():
+        raise BadReceipt("E_BODY_SCHEMA", f"{name} is missing")
+    if type(fields["v"]) is not int or fields["v"] != 1:
+        raise BadReceipt("E_BODY_VERSION", "the receipt's version is not 1")
+    _check_common(fields)
+    payload = _payload(fields)
+    return Receipt(
+        line=line,
+        id=receipt_id(line),
+        actor=Actor(**fields["actor"]),
+        key_id=signed_by,
+        payload=payload,
+        **{name: fields[name] for name in _BODY - {"v", "actor"}},
+    )
+
+
+def _check_common(fields: dict[str, Any]) -> None:
+    for name in ("seq", "run_seq", "lamport", "epoch"):
+        _require(type(fields[name]) is int and 0 <= fields[name] < 2**53, f"{name} is not a count")
+    for name in ("log", "run", "boot", "kind", "mono_ns", "ts"):
+        _require(type(fields[name]) is str and 0 < len(fields[name]) <= 256, f"{name} is not a short text")
+    for name in ("root", "prev"):
+        _require(type(fields[name]) is str and is_digest(fields[name]), f"{name} is not a digest")
+    _require(fields["mono_ns"].isascii() and fields["mono_ns"].isdigit(), "mono_ns is not a count")
+    _require(fields["kind"] in KINDS, "the kind is not known")
+    try:
+        ms_of(fields["ts"])
+    except InvalidInput as error:
+        raise BadReceipt("E_TIME_FORMAT", error.message) from None
+    _check_actor(fields["actor"])
+    _check_refs(fields["refs"])
+    _require(type(fields["body"]) is dict, "body is not an object")
+
+
+def _check_actor(actor: Any) -> None:
+    _require(type(actor) is dict and actor.keys() == {"type", "id", "src"}, "actor has type, id and src")
+    _require(actor["type"] in ("agent", "human", "system", "policy"), "the actor's type is not known")
+    _require(actor["src"] in ("issuer", "agent", "client", "tool"), "the actor's source is not known")
+    _require(type(actor["id"]) is str and len(actor["id"]) <= 256, "the actor's id is not a short text")
+
+
+def _check_refs(refs: Any) -> None:
+    _require(type(refs) is dict and len(refs) <= 32, "refs is not a small object")
+    for name, target in refs.items():
+        _require(_KEY.match(name) is not None and type(target) is str and is_digest(target), "a reference is no digest")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise BadReceipt("E_BODY_SCHEMA", message)
+
+
+def _payload(fields: dict[str, Any]) -> Payload:
+    try:
+        payload = decode(fields["kind"], fields["body"])
+    except InvalidInput as error:
+        raise BadReceipt(error.code, error.message) from None
+    given, allowed = fields["refs"].keys(), {*payload.requires, *payload.optional}
+    _require(set(payload.requires) <= given, "a required reference is missing")
+    _require(given <= allowed, "a reference is not one of this kind")
+    return payload
+
+
+def kinds() -> tuple[str, ...]:
+    """Every kind and event type there is, as `kind` or `kind:etype`, sorted."""
+    return tuple(sorted(f"{kind}:{etype}" if etype else kind for kind, etype in PAYLOADS))

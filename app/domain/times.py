@@ -1,0 +1,29 @@
+"""Times as they stand in receipts: UTC, milliseconds, fixed width. The clock itself is a port."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from app.domain.errors import InvalidInput
+
+_FORM: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z\Z", re.ASCII)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def text_of(ms: int) -> str:
+    """`YYYY-MM-DDTHH:MM:SS.mmmZ` of milliseconds since 1970 (EVIDENCE 3.2)."""
+    moment = _EPOCH + timedelta(milliseconds=ms)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def ms_of(text: str) -> int:
+    """Milliseconds since 1970 of a receipt's time. Raises InvalidInput for another form or a date that is none."""
+    if _FORM.match(text) is None:
+        raise InvalidInput("a time has the form YYYY-MM-DDTHH:MM:SS.mmmZ")
+    try:
+        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise InvalidInput("a time names a day or hour that does not exist") from None
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

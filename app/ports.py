@@ -1,0 +1,197 @@
+"""What the services need of the world: Protocols of a few methods, and the values that pass through them. Adapters
+match them by shape; tests bring small real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from app.domain.blueprint import Blueprint
+from app.domain.chain import Head, Sealed
+from app.domain.events import Event
+from app.domain.merkle import Frontier
+from app.domain.run import Action, Run, Steering
+
+
+class Clock(Protocol):
+    """Time and randomness, so that no rule reads them by itself."""
+
+    def now_ms(self) -> int: ...
+    def mono_ns(self) -> int: ...
+    def entropy(self, size: int) -> bytes: ...
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one transaction writes: receipts, their claims, and the rows that follow from them."""
+
+    sealed: list[Sealed] = field(default_factory=list)
+    claims: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
+    actions: dict[str, Action] = field(default_factory=dict)
+    steering: dict[str, tuple[str, Steering]] = field(default_factory=dict)  # id -> (run, message)
+
+
+class LogStore(Protocol):
+    """The append-only store, used by the ledger's writer alone."""
+
+    def frontier(self) -> Frontier:
+        """The tree over everything that is durable. Raises LedgerUnavailable, LogCorrupt."""
+        ...
+
+    def head(self, run: str) -> Head | None:
+        """The end of a run's chain, or None when the run has no receipt."""
+        ...
+
+    def fold(self, run: str) -> Run | None:
+        """The run as its durable events make it."""
+        ...
+
+    def claimed(self, claims: Sequence[str]) -> tuple[str, int] | None:
+        """The first of `claims` that is taken, and the receipt's seq that took it."""
+        ...
+
+    def write(self, batch: Batch) -> None:
+        """Make a batch durable, all or nothing, before returning. Raises LedgerUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs a list shows; empty fields do not filter."""
+
+    status: str = ""  # needs | live | ended | one status word
+    blueprint: str = ""
+    text: str = ""
+    limit: int = 100
+    before_no: int = 0
+
+
+class LogReader(Protocol):
+    """Reads of what is durable; never sees an uncommitted row."""
+
+    async def events(
+        self, *, after: int = -1, before: int | None = None, run: str = "", limit: int = 500
+    ) -> list[Event]:
+        """Events in order of `seq`: the first `limit` after, or (with `before`) the last `limit` before it."""
+        ...
+
+    async def event(self, key: str | int) -> Event | None:
+        """One event by receipt id or by seq."""
+        ...
+
+    async def lines(self, *, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Stored receipt lines in order."""
+        ...
+
+    async def run(self, run: str) -> Run | None: ...
+    async def runs(self, which: RunFilter) -> list[Run]: ...
+    async def counts(self) -> Mapping[str, int]:
+        """Number of runs by status word, plus `all`, `live`, `ended`, `needs`."""
+        ...
+
+    async def action(self, *, id: str = "", run: str = "", key: str = "", approval: str = "") -> Action | None: ...
+    async def actions(self, *, run: str = "", state: str = "", limit: int = 200) -> list[Action]: ...
+    async def known_keys(self, run: str, keys: Sequence[str]) -> dict[str, Action]:
+        """The actions of a run among these idempotency keys."""
+        ...
+
+    async def inbox(self) -> list[Action]:
+        """Actions that wait for a person, and those whose outcome is unknown."""
+        ...
+
+    async def steering(self, run: str) -> list[Steering]: ...
+    async def spent_since(self, ts: str) -> int:
+        """Micro-dollars spent by outcomes recorded at or after a time."""
+        ...
+
+    async def size(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """Whether containers can be started, and when not, why and what to do."""
+
+    ok: bool
+    version: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a sandbox needs to start a run's container."""
+
+    run: str
+    lease: int
+    workspace: str
+    door_dir: str
+    memory: str
+    cpus: str
+    pids: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a container ended."""
+
+    code: int
+    oom: bool
+    reason: str
+
+
+class Sandbox(Protocol):
+    """Runs an agent in a container of its own."""
+
+    async def probe(self) -> EngineStatus: ...
+    async def start(self, spec: Start) -> tuple[str, str]:
+        """Start the container; (container id, image id). Raises EngineUnavailable with the remedy."""
+        ...
+
+    async def wait(self, run: str) -> Exit:
+        """Return when the run's container has ended; `Exit(-1, ...)` when there is none."""
+        ...
+
+    async def kill(self, run: str) -> tuple[str, ...]:
+        """Kill the whole tree and return what was killed, only when it is gone. Raises EngineUnavailable."""
+        ...
+
+    async def live(self) -> dict[str, int]:
+        """Runs of this installation whose container is running: run -> lease."""
+        ...
+
+
+class Door(Protocol):
+    """The control side of the door process."""
+
+    async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]]) -> None: ...
+    async def close(self, run: str) -> None: ...
+
+
+class Workspaces(Protocol):
+    """The folders that runs work in."""
+
+    def create(self, run: str, seed: str) -> str: ...
+    def path(self, run: str) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the policy said about one intent, ready to be recorded."""
+
+    verdict: Literal["ALLOW", "DENY", "ESCALATE"]
+    reason_code: str
+    rules: tuple[str, ...]
+    message: str
+    risk: Literal["low", "medium", "high", "irreversible"]
+    timeout_s: int
+    obligations: tuple[str, ...]
+    inputs: Any
+
+
+class Library(Protocol):
+    """Blueprints and policy bundles, as they were loaded and checked at start."""
+
+    def blueprint(self, name: str) -> Blueprint: ...
+    def blueprints(self) -> Sequence[Blueprint]: ...

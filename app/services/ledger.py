@@ -1,0 +1,258 @@
+"""The one way to write: `record`. Concurrent callers share one transaction and one fsync, and each is answered only
+after COMMIT. What cannot be recorded does not happen; what is told was durable first."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from app.domain.chain import Chain, Head, Moment, Sealed
+from app.domain.errors import AlreadyClaimed, HelmError, LedgerUnavailable, SequenceMismatch
+from app.domain.events import Draft, Event
+from app.domain.ids import SYSTEM_RUN
+from app.domain.run import evolve
+from app.domain.times import text_of
+from app.ports import Batch, Clock, LogReader, LogStore
+
+_MOST_PER_COMMIT: Final = 256
+_QUEUE: Final = 10_000
+_RECENT: Final = 4_096
+_FOLLOW_PAGE: Final = 500
+
+
+@dataclass(slots=True)
+class _Request:
+    """One caller's recording on its way through the writer."""
+
+    run: str
+    drafts: Sequence[Draft]
+    expect: int | None
+    loop: asyncio.AbstractEventLoop
+    done: asyncio.Future[tuple[Event, ...]]
+    sealed: list[Sealed]
+    error: HelmError | None = None
+
+
+class Ledger:
+    """The single writer of the log and the source of its live stream."""
+
+    def __init__(self, chain: Chain, store: LogStore, reader: LogReader, clock: Clock) -> None:
+        self._chain, self._store, self._clock = chain, store, clock
+        self.read = reader
+        self._requests: queue.Queue[_Request | None] = queue.Queue(_QUEUE)
+        self._thread = threading.Thread(target=self._write_loop, name="helm-ledger", daemon=True)
+        self._loaded = False
+        self._closed = False
+        self.fault = ""
+        self._recent: deque[Event] = deque(maxlen=_RECENT)
+        self._head = -1
+        self._woken = asyncio.Event()
+
+    def start(self) -> None:
+        """Load the end of the log and begin to take recordings. Raises LedgerUnavailable, LogCorrupt."""
+        self._load()
+        self._head = self._chain.size - 1
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Write what was accepted, then stop; later recordings are refused."""
+        self._closed = True
+        self._requests.put(None)
+        await asyncio.to_thread(self._thread.join, 30)
+
+    @property
+    def head(self) -> int:
+        """`seq` of the newest durable receipt that was told; -1 for an empty log."""
+        return self._head
+
+    @property
+    def log(self) -> str:
+        """The log's origin, `helm.local/log/<log_id>`."""
+        return self._chain.log
+
+    async def record(self, run: str, *drafts: Draft, expect: int | None = None) -> tuple[Event, ...]:
+        """Append drafts to a run, all or none, and return them once they are durable.
+
+        `expect`: the run's last `run_seq` as the caller saw it. Raises AlreadyClaimed (somebody was first), RunEnded,
+        SequenceMismatch, TooLarge, NotCanonical, LedgerUnavailable (then nothing of it may be assumed to be recorded).
+        """
+        if self._closed:
+            raise LedgerUnavailable("the server is stopping; nothing is recorded any more")
+        loop = asyncio.get_running_loop()
+        request = _Request(run, drafts, expect, loop, loop.create_future(), [])
+        try:
+            self._requests.put_nowait(request)
+        except queue.Full:
+            raise LedgerUnavailable("too many recordings wait for the disk; try again shortly") from None
+        return await request.done
+
+    async def follow(self, after: int, run: str = "") -> AsyncIterator[list[Event]]:
+        """Everything after `after`, in order, once each, for ever: first what is stored, then what comes. An empty list
+        says that the follower has caught up."""
+        while True:
+            head, woken = self._head, self._woken
+            while after < head:
+                page = await self._page(after, run)
+                if not page:
+                    break
+                after = page[-1].seq
+                yield page
+            after = max(after, head)
+            yield []
+            await woken.wait()
+
+    async def _page(self, after: int, run: str) -> list[Event]:
+        recent = self._recent
+        if recent and recent[0].seq <= after + 1:
+            events = [event for event in list(recent) if event.seq > after and (not run or event.run == run)]
+            return events[:_FOLLOW_PAGE]
+        return await self.read.events(after=after, run=run, limit=_FOLLOW_PAGE)
+
+    # --- the writer thread -------------------------------------------------------------------------------------------
+
+    def _write_loop(self) -> None:
+        while True:
+            first = self._requests.get()
+            if first is None:
+                return
+            requests = [first]
+            stop = False
+            while len(requests) < _MOST_PER_COMMIT:
+                try:
+                    following = self._requests.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    stop = True
+                    break
+                requests.append(following)
+            self._commit(requests)
+            if stop:
+                return
+
+    def _commit(self, requests: list[_Request]) -> None:
+        """Prepare, write, answer. A crash before `write` returns leaves nothing; after it, everything."""
+        batch = Batch()
+        try:
+            self._load()
+            for request in requests:
+                self._prepare(request, batch)
+            if batch.sealed:
+                self._store.write(batch)
+            self.fault = ""
+        except (HelmError, MemoryError) as error:
+            self._fail(requests, error)
+        except Exception as error:  # noqa: BLE001 - supervisor: an unknown fault must refuse, and never kill the writer
+            self._fail(requests, error)
+        self._answer(requests, batch)
+
+    def _fail(self, requests: list[_Request], error: BaseException) -> None:
+        # The store may or may not hold the batch: forget what is cached and ask it before the next one.
+        self._loaded = False
+        self.fault = error.message if isinstance(error, HelmError) else f"{type(error).__name__} in the writer"
+        for request in requests:
+            if request.error is None:
+                request.error = LedgerUnavailable(f"the log cannot be written: {self.fault}")
+            request.sealed = []
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._chain.frontier = self._store.frontier()
+        self._chain.heads.clear()
+        self._loaded = True
+
+    def _prepare(self, request: _Request, batch: Batch) -> None:
+        """Seal one request's drafts into the batch; on a refusal the batch and the chain are as they were."""
+        try:
+            head = self._head_of(request.run)
+            _check_expected(request.expect, head)
+            saved = self._chain.frontier, head
+            at = Moment(text_of(self._clock.now_ms()), self._clock.mono_ns())
+            sealed = self._chain.extend(request.run, head, request.drafts, at, self._clock.entropy)
+            try:
+                self._stage(request.run, sealed, batch)
+            except HelmError:
+                self._chain.frontier = saved[0]
+                self._restore_head(request.run, saved[1])
+                raise
+            request.sealed = sealed
+        except LedgerUnavailable:
+            raise
+        except HelmError as error:
+            request.error = error
+
+    def _head_of(self, run: str) -> Head | None:
+        if run not in self._chain.heads:
+            stored = self._store.head(run)
+            if stored is not None:
+                self._chain.heads[run] = stored
+        return self._chain.heads.get(run)
+
+    def _restore_head(self, run: str, head: Head | None) -> None:
+        if head is None:
+            self._chain.heads.pop(run, None)
+        else:
+            self._chain.heads[run] = head
+
+    def _stage(self, run: str, sealed: list[Sealed], batch: Batch) -> None:
+        wanted = {claim: entry.event.seq for entry in sealed for claim in entry.claims}
+        for claim in wanted:
+            if claim in batch.claims:
+                raise AlreadyClaimed(claim, batch.claims[claim])
+        taken = self._store.claimed(tuple(wanted))
+        if taken is not None:
+            raise AlreadyClaimed(*taken)
+        self._project(run, sealed, batch)
+        batch.claims.update(wanted)
+        batch.sealed.extend(sealed)
+
+    def _project(self, run: str, sealed: list[Sealed], batch: Batch) -> None:
+        if run == SYSTEM_RUN:
+            return
+        state = batch.runs.get(run) or self._store.fold(run)
+        for entry in sealed:
+            step = evolve(state, entry.event)
+            state = step.run
+            if step.action is not None:
+                batch.actions[step.action.id] = step.action
+            if step.steering is not None:
+                batch.steering[step.steering.id] = (run, step.steering)
+        if state is not None:
+            batch.runs[run] = state
+
+    def _answer(self, requests: list[_Request], batch: Batch) -> None:
+        told = [entry.event for request in requests for entry in request.sealed]
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+        for request in requests:
+            by_loop.setdefault(request.loop, []).append(request)
+        for loop, group in by_loop.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._tell, group, told)
+
+    def _tell(self, requests: list[_Request], told: list[Event]) -> None:
+        """On the event loop, after COMMIT: answer the callers, advance the head, wake the followers."""
+        for request in requests:
+            if request.done.done():
+                continue
+            if request.error is not None:
+                request.done.set_exception(request.error)
+            else:
+                request.done.set_result(tuple(entry.event for entry in request.sealed))
+        if told and told[-1].seq > self._head:
+            if self._recent and self._recent[-1].seq + 1 != told[0].seq:
+                self._recent.clear()
+            self._recent.extend(told)
+            self._head = told[-1].seq
+            self._woken.set()
+            self._woken = asyncio.Event()
+
+
+def _check_expected(expect: int | None, head: Head | None) -> None:
+    if expect is not None and expect != (head.run_seq if head is not None else -1):
+        raise SequenceMismatch("the run has moved on since it was looked at; look again")
