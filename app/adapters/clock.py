@@ -21,7 +21,7 @@ class SystemClock:
 
 
 def boot_id() -> str:
-    """The kernel's id of this boot: tells a monotonic time of one boot from that of another. Empty is never returned."""
+    """The kernel's id of this boot: tells a monotonic time of one boot from that of another. Never empty."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or "unknown"
     except OSError:

@@ -1,4 +1,4 @@
-"""Identifiers: what they look like. Randomness and time come in as arguments, so that the same input gives the same id."""
+"""Identifiers: what they look like. Randomness and time come in as arguments: the same input gives the same id."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Content:
 
 
 def commitment(data: bytes, salt: bytes) -> str:
-    """SHA-256("helm/commit/v1\\0" || salt || bytes): says nothing about the bytes to who lacks the salt (EVIDENCE 3.4)."""
+    """SHA-256("helm/commit/v1\\0" || salt || bytes): tells nothing to who lacks the salt (EVIDENCE 3.4)."""
     return "sha256:" + hashlib.sha256(COMMIT_PREFIX + salt + data).hexdigest()
 
 

@@ -1,5 +1,5 @@
-"""A receipt is one stored byte string: a DSSE envelope on one line, whose payload is canonical JSON (EVIDENCE 3). Made here,
-parsed here, never rebuilt from anything else."""
+"""A receipt is one stored byte string: a DSSE envelope on one line, whose payload is canonical JSON (EVIDENCE 3). Made
+here, parsed here, never rebuilt from anything else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,26 @@ PAYLOAD_TYPE: Final = "application/vnd.helm.receipt.v1+json"
 MAX_LINE: Final = 65_535
 MAX_BODY_DEPTH: Final = 32
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
-_BODY: Final = frozenset("v log seq root run run_seq prev lamport kind ts mono_ns boot epoch actor refs body".split())
+_BODY: Final = frozenset(
+    {
+        "v",
+        "log",
+        "seq",
+        "root",
+        "run",
+        "run_seq",
+        "prev",
+        "lamport",
+        "kind",
+        "ts",
+        "mono_ns",
+        "boot",
+        "epoch",
+        "actor",
+        "refs",
+        "body",
+    }
+)
 
 
 class BadReceipt(InvalidInput):
