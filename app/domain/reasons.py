@@ -20,6 +20,7 @@ class Reason(StrEnum):
     DENY_TOOL_NOT_FOUND = "DENY_TOOL_NOT_FOUND"
     SCHEMA_VIOLATION = "SCHEMA_VIOLATION"
     INPUT_TOO_LARGE = "INPUT_TOO_LARGE"
+    INPUT_CHANGED = "INPUT_CHANGED"
     SANDBOX_VIOLATION = "SANDBOX_VIOLATION"
     EGRESS_DENIED = "EGRESS_DENIED"
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
@@ -70,6 +71,10 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.INPUT_TOO_LARGE: (
         "The arguments are past a bound (bytes, elements or depth).",
         "Split the call, or pass the content through a file in the workspace.",
+    ),
+    Reason.INPUT_CHANGED: (
+        "A call that was judged before came back with other arguments.",
+        "Make a new call: what was judged is what may run.",
     ),
     Reason.SANDBOX_VIOLATION: (
         "The call tries to leave the container or to damage what is outside the workspace.",
