@@ -139,6 +139,7 @@ class LoginPage:
     next_path: str = ""
     host: str = ""
     min_length: int = 12
+    link_command: str = ""
 
 
 @dataclass(frozen=True, slots=True)

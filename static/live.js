@@ -1,0 +1,192 @@
+// The live side of the dashboard. The log is the truth: ops are applied in order, each exactly once, and what is on
+// screen is never cleared because a line is down. Loaded after ui.js, started by app.js.
+"use strict";
+
+// --- the timeline: follow the tail only at its end, keep the page light -----------------------------------------------
+const scroller = () => one("#tl-scroll");
+const MOST_ROWS = 300;
+const CHUNK = 100;
+let following = true;
+let unseen = 0;
+const atEnd = (box) => box.scrollHeight - box.scrollTop - box.clientHeight < 48;
+function showTail() {
+  say("tail", following ? "Following the tail" : "Not following");
+  const pill = one("#new-rows");
+  if (!pill) return;
+  pill.hidden = following || unseen === 0;
+  say("new-rows", `${unseen} new`);
+}
+function toEnd() {
+  const box = scroller();
+  if (!box) return;
+  box.scrollTop = box.scrollHeight;
+  following = true;
+  unseen = 0;
+  showTail();
+}
+function fold(list) {
+  // Old rows leave the live list in blocks, so that a new row costs the same after 5,000 as after 50.
+  while (list.dataset.cap && list.children.length > MOST_ROWS + CHUNK) {
+    const chunk = document.createElement("ol");
+    chunk.className = "chunk";
+    chunk.append(...[...list.children].slice(list.firstElementChild.matches(".folded") ? 1 : 0).slice(0, CHUNK));
+    if (list.id === "timeline-live") { list.before(chunk); continue; }
+    let box = one(":scope > .folded", list);
+    if (!box) { box = document.createElement("li"); box.className = "folded"; list.prepend(box); }
+    box.append(chunk);
+  }
+}
+
+// --- ops -----------------------------------------------------------------------------------------------------------
+function parse(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+}
+function targets(selector) {
+  try { return all(selector); } catch { return []; }
+}
+const wake = (node) => { window.htmx?.process(node); times(node); };
+function swap(old, html) {
+  const fresh = parse(html).firstElementChild;
+  if (!fresh) return;
+  const open = one(":scope > details[open]", old);
+  const typing = one(".denybox:not([hidden])", old);
+  if (typing && one(".denybox", fresh)) return; // still open for an answer: do not take the words from under the pen
+  old.replaceWith(fresh);
+  wake(fresh);
+  if (open) { const details = one(":scope > details", fresh); if (details) details.open = true; }
+}
+const apply = {
+  append({ target, html }) {
+    const list = targets(target).at(-1);
+    if (!list) return;
+    for (const fresh of [...parse(html).children]) {
+      const there = fresh.id && document.getElementById(fresh.id);
+      if (there) { there.replaceWith(fresh); wake(fresh); continue; }
+      fresh.classList.add("new");
+      list.append(fresh);
+      wake(fresh);
+      if (fresh.matches("[data-saved]")) apply.preview({ target: "#preview", text: "" });
+      if (!following && list.closest("#tl-scroll")) unseen += 1;
+    }
+    one("#no-rows")?.remove();
+    fold(list);
+  },
+  replace({ target, html }) {
+    const found = targets(target);
+    found.forEach((old) => swap(old, html));
+    if (!found.length && target.startsWith("#run-")) apply.refresh({ target: "#runs-body" });
+  },
+  text({ target, text }) {
+    if (target === "#badge") { setBadge(String(text)); return; }
+    for (const node of [...targets(target), ...bound(target.slice(1))]) node.textContent = text;
+  },
+  preview({ target, text }) {
+    const node = targets(target)[0];
+    if (!node) return;
+    node.textContent = text ? (node.textContent + text).slice(-4000) : "";
+    node.hidden = !node.textContent;
+  },
+  refresh({ target }) {
+    for (const node of targets(target)) {
+      if (node.dataset.due) continue;
+      node.dataset.due = "1";
+      setTimeout(() => { delete node.dataset.due; window.htmx?.trigger(node, "refresh"); }, 300);
+    }
+  },
+};
+
+// --- the socket ----------------------------------------------------------------------------------------------------
+const live = {
+  cursor: 0, head: 0, state: "wait", since: null, socket: null, tries: 0, timer: 0, frames: [], due: false, beat: 0,
+
+  show(state) {
+    this.state = state;
+    const words = state === "live" ? `live · caught up (${this.cursor})`
+      : state === "replaying" ? `replaying ${this.cursor} › ${this.head}`
+      : state === "offline" ? `offline since ${hhmm(this.since)}` : "connecting";
+    for (const node of bound("sync")) { node.textContent = words; node.dataset.state = state; }
+    const banner = one("#offline");
+    if (banner) { banner.hidden = state !== "offline"; if (this.since) say("offline-since", hhmm(this.since)); }
+  },
+
+  async open() {
+    clearTimeout(this.timer);
+    if (this.socket) return;
+    this.socket = "opening";
+    try {
+      const answer = await fetch("/live/ticket", { method: "POST", headers: csrf(), credentials: "same-origin" });
+      if (answer.status === 401) return this.signedOut();
+      if (!answer.ok) throw new Error(`ticket ${answer.status}`);
+      const { ticket } = await answer.json();
+      const query = new URLSearchParams({ ticket, after: this.cursor, run: document.body.dataset.run || "", as: "html" });
+      const scheme = location.protocol === "https:" ? "wss" : "ws";
+      const socket = new WebSocket(`${scheme}://${location.host}/live?${query}`);
+      this.socket = socket;
+      socket.onmessage = (message) => this.take(message.data);
+      socket.onopen = () => { this.tries = 0; };
+      socket.onclose = (event) => this.closed(event.code);
+    } catch {
+      this.closed(0);
+    }
+  },
+
+  signedOut() { location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`); },
+
+  closed(code) {
+    this.socket = null;
+    if (code === 4401) return this.signedOut();
+    this.flush();
+    this.since ??= new Date();
+    if (this.tries > 0 || !navigator.onLine || this.state === "live") this.show("offline");
+    const wait = Math.min(15000, 250 * 2 ** Math.min(this.tries, 6)) * (0.5 + Math.random());
+    this.tries += 1;
+    this.timer = setTimeout(() => this.open(), wait);
+  },
+
+  now() {
+    // Waking up: do not sit out the rest of a long pause.
+    if (!this.socket) { this.tries = 0; this.open(); }
+  },
+
+  take(data) {
+    let frame;
+    try { frame = JSON.parse(data); } catch { return; }
+    this.frames.push(frame);
+    if (this.due) return;
+    this.due = true;
+    // A hidden page gets no animation frames, and must still count and tell.
+    if (document.hidden) setTimeout(() => this.flush(), 200);
+    else requestAnimationFrame(() => this.flush());
+  },
+
+  flush() {
+    this.due = false;
+    const frames = this.frames.splice(0);
+    if (!frames.length) return;
+    for (const frame of frames) {
+      const old = typeof frame.after === "number" && frame.after <= this.cursor;
+      for (const op of frame.ops || []) {
+        if (old && op.op !== "preview") continue;
+        apply[op.op]?.(op);
+      }
+      if (!old && typeof frame.after === "number") this.cursor = frame.after;
+      if (typeof frame.head === "number") this.head = Math.max(this.head, frame.head);
+      if (frame.sync) this.next = frame.sync;
+    }
+    this.since = null;
+    this.show(this.next === "replaying" && this.cursor < this.head ? "replaying" : "live");
+    if (following) toEnd(); else showTail();
+    afterChange();
+  },
+};
+
+function afterChange() {
+  steerState();
+  gate();
+  const key = one("[data-card]")?.dataset.card;
+  for (const item of all("#inbox-list .it")) {
+    if (item.dataset.key === key) item.setAttribute("aria-current", "true"); else item.removeAttribute("aria-current");
+  }
+}
