@@ -18,6 +18,7 @@ from app.demo.scenario import MAIN, Call, Fault, Part, Scenario, ScenarioError, 
 _MARKER = re.compile(r"\[scenario:([a-z0-9-]+)(?:/([a-z0-9-]+))?\]")
 _MODEL = re.compile(r"^demo/([a-z0-9-]+)(?:/([a-z0-9-]+))?$")
 _CALL_ID = re.compile(r"^(?:toolu|call)_s(\d{3})p\d{1,2}_[0-9a-f]{16}$")
+_CWD = re.compile(r"[Ww]orking directory: (/\S+)")
 _VARIABLE = re.compile(r"\{\{(\w+)\}\}")
 _HOOK = re.compile(r"^PreToolUse:\S+ hook (?:blocking )?error:?\s*")
 _ALIASES = {"Agent": "Task", "Task": "Agent"}
@@ -107,7 +108,7 @@ class Stage:
             turn = (
                 replace(turn, texts=(steered, *turn.texts)) if at < len(part.steps) else replace(turn, texts=(steered,))
             )
-        return self._fill(turn, heard, talk.tools)
+        return self._fill(turn, heard, talk)
 
     def _part(self, name: str, role: str, talk: Conversation) -> Part:
         if name == SCRIPT:
@@ -115,19 +116,26 @@ class Stage:
         scenario = self._scenarios.get(name)
         return _UNKNOWN if scenario is None else scenario.parts.get(role, _UNKNOWN)
 
-    def _fill(self, turn: Turn, heard: _Heard, offered: frozenset[str]) -> Turn:
+    def _fill(self, turn: Turn, heard: _Heard, talk: Conversation) -> Turn:
         failures = [_HOOK.sub("", result.text).strip() for result in heard.results if result.failed]
         values = {
             **self._variables,
+            "cwd": _cwd(talk),
             "steer": heard.steer,
             "result": heard.text.strip()[:MAX_QUOTE],
             "reason": (failures[0] if failures else "")[:MAX_QUOTE],
         }
         calls = tuple(
-            ToolUse(use.id, Call(_offered(use.call.tool, offered), _filled(use.call.input, values)))
+            ToolUse(use.id, Call(_offered(use.call.tool, talk.tools), _filled(use.call.input, values)))
             for use in turn.calls
         )
         return replace(turn, texts=tuple(_substitute(text, values) for text in turn.texts), calls=calls)
+
+
+def _cwd(talk: Conversation) -> str:
+    """The folder that the agent's CLI says it works in."""
+    found = _CWD.search(talk.system) or _CWD.search(talk.opening)
+    return found[1] if found else "/workspace"
 
 
 def _cast(talk: Conversation) -> tuple[str, str]:
@@ -155,20 +163,27 @@ def _position(part: Part, talk: Conversation) -> tuple[int, _Heard, str]:
     messages = talk.messages
     last, called = _last_call(part, messages)
     at, heard = 0, _Heard()
+    steers = _steers(messages)
     pending = called  # the step whose results are still to come
     spoken = called is not None
     for message in messages[last + 1 :]:
         if message.role != "assistant":
             heard = heard.and_also(message)
         elif message.spoken:
-            at = _jump(part, _follow(part, pending, at, heard), heard, spoken)
+            at = _jump(part, _follow(part, pending, at, heard, steers), heard, spoken)
             turn = _gather(part, at, "", "")
             at = turn_end(part, at) if turn.ends else at
             pending, heard, spoken = None, _Heard(), True
-    at = _follow(part, pending, at, heard)
+    at = _follow(part, pending, at, heard, steers)
     moved = _jump(part, at, heard, spoken)
     reaction = _reaction(part, heard.steer) if spoken else None
     return moved, heard, reaction or ""
+
+
+def _steers(messages: tuple[Message, ...]) -> str:
+    """Everything that people said after the task; a branch may ask for it long after it was answered."""
+    first = next((n for n, message in enumerate(messages) if message.role == "assistant"), len(messages))
+    return "\n".join(filter(None, (message.steer for message in messages[first:])))
 
 
 def _last_call(part: Part, messages: tuple[Message, ...]) -> tuple[int, int | None]:
@@ -180,12 +195,12 @@ def _last_call(part: Part, messages: tuple[Message, ...]) -> tuple[int, int | No
     return -1, None
 
 
-def _follow(part: Part, called: int | None, at: int, heard: _Heard) -> int:
+def _follow(part: Part, called: int | None, at: int, heard: _Heard, steers: str) -> int:
     if called is None:
         return at
     step = part.steps[called]
     for branch in step.branches:
-        if branch.holds(heard.text, heard.failed, heard.steer):
+        if branch.holds(heard.text, heard.failed, steers):
             return part.index(branch.then)
     return part.index(step.next) if step.next is not None else called + 1
 

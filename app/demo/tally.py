@@ -1,6 +1,7 @@
 """What the model server was asked and what it said that this cost, so that a test can compare spend.
 
-One JSON line per request; keys appear only as fingerprints. A line is written when the answer has ended, however it ended.
+One JSON line per request; keys appear only as fingerprints. A line is written when the
+answer has ended, however it ended.
 """
 
 from __future__ import annotations
