@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared by the scripts of the set-up: where things go, progress lines, packages of the distribution.
 # Sourced with bash and `set -euo pipefail`; never run alone.
 
@@ -70,8 +71,27 @@ install_packages() {
     local apt=("${SUDO[@]}" env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
     quietly "apt-get update" "${apt[@]}" update ||
         fail "apt-get update failed" "repair the package sources of this machine (/etc/apt), then run the same command again"
+    keep_certificates
     quietly "apt-get install $*" "${apt[@]}" install -y --no-install-recommends "$@" ||
         fail "apt-get could not install: $*" "see the log, then run the same command again"
+    restore_certificates
+}
+
+# A bundle that somebody put there before the package ca-certificates came would be overwritten by that package's first
+# installation, and with it the trust in the mirror of this network.
+BUNDLE=/etc/ssl/certs/ca-certificates.crt
+keep_certificates() {
+    KEPT_BUNDLE=
+    if [ -f "$BUNDLE" ] && [ -n "$(missing_packages ca-certificates)" ]; then
+        KEPT_BUNDLE="$CACHE/ca-certificates.kept"
+        cp -f "$BUNDLE" "$KEPT_BUNDLE"
+    fi
+}
+
+restore_certificates() {
+    [ -n "$KEPT_BUNDLE" ] || return 0
+    cmp -s "$KEPT_BUNDLE" "$BUNDLE" || "${SUDO[@]}" cp -f "$KEPT_BUNDLE" "$BUNDLE"
+    rm -f "$KEPT_BUNDLE"
 }
 
 # Members of the group docker whose shell is older than their membership go through sg.

@@ -97,21 +97,31 @@ start_daemon() {
         quietly "systemctl start docker" "${SUDO[@]}" systemctl start docker || fail "the Docker Engine does not start" \
             "see: systemctl status docker"
     else
-        # Without an init system nobody mounts the control groups or starts the daemon; both are ours to do.
-        if ! grep -q ' cgroup2\? ' /proc/mounts; then
-            "${SUDO[@]}" mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>>"$LOG" || say "      control groups could not be mounted"
-        fi
-        "${SUDO[@]}" sh -c 'ulimit -n 1048576 2>/dev/null; setsid nohup dockerd >"$1" 2>&1 </dev/null 9>&- &' - "$DOCKERD_LOG"
+        start_dockerd
     fi
     local tries=0
     until "${SUDO[@]}" timeout 10 docker info >/dev/null 2>&1; do
         tries=$((tries + 1))
+        if [ "$tries" = 3 ] && "${SUDO[@]}" grep -qs 'failed to start daemon.*\(iptables\|bridge\|network controller\)' "$DOCKERD_LOG"; then
+            say "      this machine allows no bridge; starting the engine without one (a sealed run has no network anyway)"
+            start_dockerd --bridge=none --iptables=false --ip6tables=false
+        fi
         if [ "$tries" -ge 60 ]; then
             "${SUDO[@]}" tail -n 15 "$DOCKERD_LOG" 2>/dev/null | sed 's/^/      | /' >&2
             fail "the Docker Engine did not answer within a minute" "its log: $DOCKERD_LOG (systemd: journalctl -u docker)"
         fi
         sleep 1
     done
+}
+
+# Without an init system nobody mounts the control groups or starts the daemon; both are ours to do.
+start_dockerd() {
+    if ! grep -q ' cgroup2\? ' /proc/mounts; then
+        "${SUDO[@]}" mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>>"$LOG" || say "      control groups could not be mounted"
+    fi
+    # shellcheck disable=SC2016
+    "${SUDO[@]}" sh -c 'log=$1; shift; ulimit -n 1048576 2>/dev/null
+        setsid nohup dockerd "$@" >"$log" 2>&1 </dev/null 9>&- &' - "$DOCKERD_LOG" "$@"
 }
 
 # Our own user must be able to ask the engine: as a member of the group docker, which is as good as root on this machine.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check and every tier of tests, each to its end, with its time; fails when one of them failed.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 # shellcheck source=lib.sh
 . .ci/lib.sh
 BIN="$ROOT/.venv/bin"
@@ -44,6 +44,6 @@ case "${1:-all}" in
         ;;
     *) fail "test.sh: no goal '$1'" "one of: lint, all" ;;
 esac
-say "" "${SUMMARY[@]/#/$'\n'}"
+printf '%s\n' '---' "${SUMMARY[@]}"
 say "$([ "$FAILED" = 0 ] && echo "all green" || echo "NOT GREEN") in $((SECONDS - begin)) s"
 exit "$FAILED"

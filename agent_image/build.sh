@@ -62,11 +62,11 @@ build() {
     case "$BASE" in helm-base:*) network=none ;; esac
     CONTEXT="$CACHE/context-$(printf '%s %s\n' "$python" "$(uname -m)" | digest - requirements.lock)"
     [ -d "$CONTEXT/site" ] || fill_context "$python"
-    rm -rf "$CONTEXT/runner"
-    mkdir "$CONTEXT/runner"
-    cp Dockerfile managed-settings.json "$CONTEXT/"
-    cp "${MODULES[@]}" "$CONTEXT/runner/"
-    chmod 0644 "$CONTEXT"/*.json "$CONTEXT"/runner/*.py
+    rm -rf "$CONTEXT/files"
+    mkdir -p "$CONTEXT/files/opt/helm" "$CONTEXT/files/etc/claude-code"
+    cp Dockerfile "$CONTEXT/"
+    install -m 0644 managed-settings.json "$CONTEXT/files/etc/claude-code/"
+    install -m 0644 "${MODULES[@]}" "$CONTEXT/files/opt/helm/"
     quietly "docker build" engine build --network "$network" --build-arg "BASE=$BASE" -t "$NAME" "$CONTEXT" ||
         fail "the agent image could not be built on $BASE"
     quietly "trial of the agent image" engine run --rm --network none --read-only --cap-drop ALL \
