@@ -1,0 +1,5 @@
+"""`python -m app.door`."""
+
+from app.door.serve import run
+
+run()
