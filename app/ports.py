@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 from app.domain.blueprint import Blueprint
 from app.domain.chain import Head, Sealed
 from app.domain.events import Event
 from app.domain.merkle import Frontier
+from app.domain.policy import Bundle
+from app.domain.pricing import Price
 from app.domain.run import Action, Run, Steering
 
 
@@ -165,33 +167,51 @@ class Sandbox(Protocol):
 class Door(Protocol):
     """The control side of the door process."""
 
-    async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]]) -> None: ...
+    async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]]) -> str:
+        """Make the run's private listener; the folder that its container mounts. Raises DoorUnavailable."""
+        ...
+
     async def close(self, run: str) -> None: ...
+
+
+class Providers(Protocol):
+    """Where model calls and MCP servers lead, and which keys are there. Knows names of keys, never the keys."""
+
+    async def upstreams(self, blueprint: Blueprint) -> Mapping[str, Mapping[str, str]]:
+        """What the door is told for a run (docs/protocols.md). Raises BadConfig when a key is missing."""
+        ...
+
+    async def mcp_url(self, blueprint: Blueprint, server: str) -> str:
+        """The address of an MCP server that the blueprint names. Raises NotFound."""
+        ...
+
+    def keys(self) -> Mapping[str, bool]:
+        """Which providers have a key."""
+        ...
 
 
 class Workspaces(Protocol):
     """The folders that runs work in."""
 
-    def create(self, run: str, seed: str) -> str: ...
-    def path(self, run: str) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the policy said about one intent, ready to be recorded."""
-
-    verdict: Literal["ALLOW", "DENY", "ESCALATE"]
-    reason_code: str
-    rules: tuple[str, ...]
-    message: str
-    risk: Literal["low", "medium", "high", "irreversible"]
-    timeout_s: int
-    obligations: tuple[str, ...]
-    inputs: Any
+    async def create(self, run: str, seed: str) -> str:
+        """Make a run's folder and return its path. Raises InvalidInput."""
+        ...
 
 
 class Library(Protocol):
     """Blueprints and policy bundles, as they were loaded and checked at start."""
 
-    def blueprint(self, name: str) -> Blueprint: ...
+    def blueprint(self, name: str) -> Blueprint:
+        """Raises NotFound."""
+        ...
+
     def blueprints(self) -> Sequence[Blueprint]: ...
+    def bundle(self, name: str) -> Bundle:
+        """Raises NotFound."""
+        ...
+
+    def bundles(self) -> Sequence[Bundle]: ...
+    def price(self, model: str) -> Price | None: ...
+    def rule_text(self, bundle: str, rule: str) -> tuple[str, list[tuple[int, str]]]:
+        """The file of a rule and its numbered lines; an empty list when it is not known any more."""
+        ...

@@ -82,7 +82,9 @@ def claims_of(event_payload: Payload, refs: Mapping[str, str], run: str) -> tupl
 
 def _none(payload: Payload, refs: Mapping[str, str], run: str) -> tuple[str, ...]:
     maker = _EVENT_CLAIMS.get(payload.etype)
-    return maker(payload, refs, run) if maker is not None else ()
+    claims = maker(payload, refs, run) if maker is not None else ()
+    source_seq = getattr(payload, "source_seq", None)  # what a runner said twice is recorded once
+    return claims if source_seq is None else (*claims, f"source/{run}/{source_seq}")
 
 
 def _field(payload: Payload, name: str) -> str:

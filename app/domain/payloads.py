@@ -217,12 +217,14 @@ class RunInterrupted(Payload):
 @dataclass(frozen=True, slots=True)
 class TurnStarted(Payload):
     turn: int
+    source_seq: int | None = None
 
 
 @_receipt("event", "turn.ended")
 @dataclass(frozen=True, slots=True)
 class TurnEnded(Payload):
     turn: int
+    source_seq: int | None = None
 
 
 @_receipt("event", "model.output")
@@ -231,6 +233,7 @@ class ModelOutput(Payload):
     text: Content
     message_id: str
     agent: str
+    source_seq: int | None = None
 
 
 @_receipt("event", "model.thinking")
@@ -239,6 +242,7 @@ class ModelThinking(Payload):
     text: Content
     message_id: str
     agent: str
+    source_seq: int | None = None
 
 
 @_receipt("event", "agent.spawned")
@@ -248,6 +252,7 @@ class AgentSpawned(Payload):
     agent_type: str
     parent: str
     tool_use_id: str
+    source_seq: int | None = None
 
 
 @_receipt("event", "agent.ended")
@@ -256,18 +261,21 @@ class AgentEnded(Payload):
     agent: str
     agent_type: str
     summary: Content | None = None
+    source_seq: int | None = None
 
 
 @_receipt("event", "steering.delivered")
 @dataclass(frozen=True, slots=True)
 class SteeringDelivered(Payload):
     control_id: str
+    source_seq: int | None = None
 
 
 @_receipt("event", "steering.seen")
 @dataclass(frozen=True, slots=True)
 class SteeringSeen(Payload):
     control_id: str
+    source_seq: int | None = None
 
 
 @_receipt("event", "api.retried")
@@ -276,6 +284,7 @@ class ApiRetried(Payload):
     attempt: int
     error: str
     delay_ms: int
+    source_seq: int | None = None
 
 
 @_receipt("event", "run.noted")
@@ -283,6 +292,7 @@ class ApiRetried(Payload):
 class RunNoted(Payload):
     level: Literal["info", "warning", "error"]
     text: Content
+    source_seq: int | None = None
 
 
 @_receipt("event", "run.resulted")
@@ -292,6 +302,7 @@ class RunResulted(Payload):
     text: Content
     reason: str
     turns: int
+    source_seq: int | None = None
 
 
 @_receipt("event", "mcp.forwarded", requires="intent dispatch")

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     SELF_APPROVAL = "SELF_APPROVAL"
     RUN_ENDED = "RUN_ENDED"
     RUN_STOPPED = "RUN_STOPPED"
+    RUN_INTERRUPTED = "RUN_INTERRUPTED"
     LEDGER_UNAVAILABLE = "LEDGER_UNAVAILABLE"
 
     @property
@@ -101,6 +102,10 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
         "Look at what the run was doing; an agent can never answer.",
     ),
     Reason.RUN_ENDED: ("The run has ended; nothing can be added to it.", "Start a new run."),
+    Reason.RUN_INTERRUPTED: (
+        "The server was restarted and the run's container is gone.",
+        "Look at what was under way, then stop the run or start a new one.",
+    ),
     Reason.RUN_STOPPED: ("A person stopped the run.", "Start a new run when the cause is known."),
     Reason.LEDGER_UNAVAILABLE: (
         "The log cannot be written, and what cannot be recorded does not happen.",

@@ -145,6 +145,7 @@ class Run:
     denied: int = 0
     unknown: int = 0
     result: str = ""
+    source_seq: int = 0  # the highest of the runner's own numbers that is recorded
     actions: Mapping[str, Action] = field(default_factory=dict)  # those that have not ended
     steering: Mapping[str, Steering] = field(default_factory=dict)  # those not seen yet
     agents: Mapping[str, str] = field(default_factory=dict)  # live sub-agents: id -> type
@@ -190,7 +191,8 @@ def evolve(run: Run | None, event: Event) -> Step:
         return Step(_created(event, event.payload))
     if run is None:
         raise ValueError(f"#{event.seq} belongs to a run that was never created")
-    moved = replace(run, last_seq=event.seq, last_ts=event.ts, run_seq=event.run_seq)
+    source_seq = max(run.source_seq, getattr(event.payload, "source_seq", None) or 0)
+    moved = replace(run, last_seq=event.seq, last_ts=event.ts, run_seq=event.run_seq, source_seq=source_seq)
     apply = _APPLY.get(type(event.payload))
     return apply(moved, event, event.payload) if apply is not None else Step(moved)
 

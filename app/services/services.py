@@ -1,0 +1,36 @@
+"""All services in one value, as the faces are given them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.ports import Clock, Library, Providers
+from app.services.approvals import Approvals
+from app.services.egress import Egress
+from app.services.gate import Gate
+from app.services.health import Health
+from app.services.ledger import Ledger
+from app.services.modelcalls import ModelCalls
+from app.services.previews import Previews
+from app.services.runs import Runs
+from app.services.steering import SteeringDesk
+from app.services.toolcalls import ToolCalls
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the faces call; each verb is one durable step."""
+
+    ledger: Ledger
+    gate: Gate
+    runs: Runs
+    approvals: Approvals
+    steering: SteeringDesk
+    tool_calls: ToolCalls
+    model_calls: ModelCalls
+    egress: Egress
+    previews: Previews
+    library: Library
+    providers: Providers
+    health: Health
+    clock: Clock

@@ -1,0 +1,92 @@
+"""Tool calls of the agent in the container: the hook asks, the runner reports what came of it. An MCP call passes the
+gateway only with a release in hand that nobody has used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.domain.errors import AlreadyClaimed, InvalidInput, RunEnded
+from app.domain.events import Draft
+from app.domain.payloads import McpForwarded
+from app.domain.run import Action
+from app.domain.verdict import AgentFacts, Grade
+from app.services.gate import Answer, Ask, Gate, args_content, result_content
+from app.services.ledger import Ledger
+
+MAX_KEY = 200
+
+
+class ToolCalls:
+    """The gate as the agent's runtime sees it."""
+
+    def __init__(self, ledger: Ledger, gate: Gate) -> None:
+        self._ledger, self._gate = ledger, gate
+
+    async def ask(self, run: str, hook: Mapping[str, Any]) -> Answer:
+        """The verdict on a PreToolUse hook, once there is one. Raises InvalidInput for a hook that is none."""
+        tool, args, key = hook.get("tool_name"), hook.get("tool_input"), hook.get("tool_use_id")
+        if not isinstance(tool, str) or not tool or not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
+            raise InvalidInput("a hook names its tool and its call")
+        mcp = tool.startswith("mcp__")
+        found = await self._ledger.read.run(run)
+        agents = found.agents if found is not None else {}
+        return await self._gate.perform(
+            Ask(
+                run=run,
+                door="mcp" if mcp else "tool",
+                tool=tool,
+                args=args,
+                key=key,
+                executor="gateway" if mcp else "runner",
+                grade=Grade.STRUCTURAL if mcp else Grade.COOPERATIVE,
+                agent=_agent(hook, agents),
+                cwd=hook["cwd"] if isinstance(hook.get("cwd"), str) else "/workspace",
+            )
+        )
+
+    async def report(self, run: str, hook: Mapping[str, Any]) -> None:
+        """Record the outcome that a PostToolUse (or ...Failure) hook tells. Raises InvalidInput, NotFound."""
+        key = hook.get("tool_use_id")
+        if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
+            raise InvalidInput("a hook names its call")
+        error = hook.get("error")
+        failed = error is not None or hook.get("hook_event_name") == "PostToolUseFailure"
+        value = error if failed else hook.get("tool_response")
+        await self._gate.outcome(
+            run, key, "failed" if failed else "executed", result=result_content(value if value is not None else "")
+        )
+
+    async def release(self, run: str, server: str, tool: str, args: Any) -> Action | None:
+        """Take the one unused release of this MCP call; None when there is none, and then it must not be forwarded.
+
+        The taking is durable before this returns: after a crash the same release cannot be used again.
+        """
+        name = f"mcp__{server}__{tool}"
+        wanted = args_content(args).data or b""
+        found = await self._ledger.read.run(run)
+        for action in found.actions.values() if found is not None else ():
+            if action.tool != name or action.state != "dispatched" or action.forwarded:
+                continue
+            intent = await self._ledger.read.event(action.intent)
+            if intent is None or not _same(intent.content("args"), wanted):
+                continue
+            refs = {"intent": action.intent, "dispatch": action.dispatch}
+            try:
+                await self._ledger.record(run, Draft(McpForwarded(action.id, server, tool), refs=refs))
+            except (AlreadyClaimed, RunEnded):
+                continue
+            return action
+        return None
+
+
+def _same(judged: bytes, sent: bytes) -> bool:
+    return judged == sent or (sent in (b"", b"null") and judged == b"{}")
+
+
+def _agent(hook: Mapping[str, Any], agents: Mapping[str, str]) -> AgentFacts:
+    agent_id, agent_type = hook.get("agent_id"), hook.get("agent_type")
+    if not isinstance(agent_id, str) or not agent_id:
+        return AgentFacts("lead", "lead", 0, ("lead",))
+    kind = agent_type if isinstance(agent_type, str) and agent_type else agents.get(agent_id, "agent")
+    return AgentFacts(agent_id[:100], kind[:100], 1, ("lead", kind[:100]))
