@@ -37,16 +37,17 @@ async def serve_plain(house: House, run: RunDoor, client: Wire, head: RequestHea
 def _target(head: RequestHead) -> tuple[Target, str]:
     if head.method not in METHODS:
         raise HttpError(405, "this method does not pass")
-    authority, slash, path = head.target[len("http://") :].partition("/")
-    host_part, mark, query = authority.partition("?")
+    rest = head.target[len("http://") :]
+    end = min(at for at in (rest.find("/"), rest.find("?"), len(rest)) if at >= 0)
+    authority, path = rest[:end], rest[end:]
     try:
-        host, port = parse_authority(host_part, 80)
+        host, port = parse_authority(authority, 80)
         named = head.get("host")
         if named is not None and parse_authority(named, 80) != (host, port):
             raise HttpError(400, "Host names another target than the request line")
     except EgressError as error:
         raise HttpError(400, str(error)) from None
-    whole = f"/{mark}{query}{slash}{path}"
+    whole = path if path.startswith("/") else "/" + path
     return Target("http", host, port, head.method, whole.partition("?")[0][:1024]), whole
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -160,7 +161,7 @@ async def test_without_an_allow_nothing_is_sent(
 
 async def test_a_gateway_that_is_gone_is_an_overload_that_asks_to_retry(door: World) -> None:
     door.gateway.stop()
-    Path("gateway.sock").unlink()
+    os.unlink("gateway.sock")
 
     answer = await door.post("/anthropic/v1/messages", BODY)
 
@@ -426,7 +427,7 @@ async def test_the_next_question_waits_until_the_last_end_is_taken(door: World) 
 
 
 async def test_a_run_without_a_key_is_told_the_remedy(door: World) -> None:
-    Path("keys/anthropic").unlink()
+    os.unlink("keys/anthropic")
     await door.control.obey({"op": "keys"})
 
     answer = await door.post("/anthropic/v1/messages", BODY)
