@@ -4,12 +4,12 @@ else is refused with its line. A blueprint can only tighten the container, never
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from dataclasses import asdict, dataclass
 from typing import Final
 
 from app.domain.canonical import Json, canonical_bytes
+from app.domain.egress import EgressError, make_entry
 from app.domain.pricing import usd_to_micro
 from app.domain.toml_text import Table, read_toml
 
@@ -17,11 +17,9 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _TOOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\*?")
 _AGENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _URL: Final = re.compile(r"(?:https?://[^\s@]{1,500}|demo:[a-z0-9][a-z0-9-]{0,62})")
 _MEMORY: Final = re.compile(r"[1-9]\d{0,5}[mg]")
 _CPUS: Final = re.compile(r"(?:[1-9]\d?|0)(?:\.\d{1,2})?")
-_FLAGS: Final = ("http", "raw", "ech")
 _TOP: Final = (
     *("name", "title", "description", "runtime", "model", "policy", "task", "tools", "network", "demo"),
     *("max_turns", "timeout_minutes", "budget", "egress", "mcp", "workspace", "agents", "resources"),
@@ -133,16 +131,6 @@ def parse_blueprint(text: str, file: str) -> Blueprint:
     )
 
 
-def canonical_host(host: str) -> str | None:
-    """`host` in lower case without its trailing dot, when it is a name of LDH labels whose last starts with a letter
-    (which keeps every way to write an IP address out); None otherwise."""
-    name = host.lower().removesuffix(".")
-    labels = name.split(".")
-    if len(name) > 253 or not labels[-1][:1].isalpha() or not name.isascii():
-        return None
-    return name if all(_LABEL.fullmatch(label) for label in labels) else None
-
-
 def _tools(table: Table) -> tuple[str, ...]:
     tools = table.strings("tools")
     for tool in tools:
@@ -163,23 +151,13 @@ def _budget(table: Table) -> int:
 
 def _egress(row: Table) -> EgressRule:
     row.closed("host", "port", "flags", "address")
-    host = row.text("host", limit=255).lower().removesuffix(".")
-    if canonical_host(host.removeprefix("*.")) is None:
-        row.refuse("host", "'host' must be a host name or *.suffix; an address goes into 'address'")
-    flags = row.strings("flags", ())
-    if any(flag not in _FLAGS for flag in flags):
-        row.refuse("flags", f"'flags' takes only: {', '.join(_FLAGS)}")
-    return EgressRule(host, row.integer("port", 443, low=1, high=65535), flags, _address(row))
-
-
-def _address(row: Table) -> str:
-    text = row.text("address", "", limit=45)
-    if not text:
-        return ""
+    host, flags = row.text("host", limit=255), row.strings("flags", ())
+    port, address = row.integer("port", 443, low=1, high=65535), row.text("address", "", limit=45)
     try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        row.refuse("address", "'address' must be one literal IPv4 or IPv6 address")
+        entry = make_entry(host, port, flags, (address,) if address else ())
+    except EgressError as error:
+        row.refuse("host", str(error))
+    return EgressRule(entry.host, entry.port, tuple(sorted(entry.flags)), "".join(entry.addresses))
 
 
 def _servers(table: Table) -> tuple[tuple[str, str], ...]:

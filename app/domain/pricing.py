@@ -35,6 +35,7 @@ class Price:
     cache_read: int
     source: str
     date: str
+    cache_write_1h: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,19 @@ def worst_case_micro(body_bytes: int, max_tokens: int, price: Price) -> int:
     """The most that a call can cost before it is made. A token is at least one byte of the body, so the body's bytes
     bound the input tokens; each is priced at the dearest kind of input, and the answer at `max_tokens`. It holds for
     content that is in the body, not for what the provider fetches on its own side."""
-    dearest = max(price.input, price.cache_write, price.cache_read)
+    dearest = max(price.input, price.cache_write, price.cache_write_1h, price.cache_read)
     return _up((max(body_bytes, 0) + HIDDEN_TOKENS) * dearest + max(max_tokens, 0) * price.output)
 
 
 def cost_micro(usage: Mapping[str, int], price: Price) -> int:
-    """What a call cost, from the provider's own usage numbers (Anthropic's names; a missing one counts as 0)."""
+    """What a call cost, from the provider's own usage numbers (Anthropic's names; a missing one counts as 0). Of the
+    cache writes, `ephemeral_1h_input_tokens` (where it is given) are those that are kept for an hour."""
     total = 0
     for kind, name in _FIELDS.items():
         total += max(int(usage.get(name, 0) or 0), 0) * int(getattr(price, kind))
+    total += max(int(usage.get("ephemeral_1h_input_tokens", 0) or 0), 0) * max(
+        price.cache_write_1h - price.cache_write, 0
+    )
     return _up(total)
 
 
@@ -93,13 +98,14 @@ def parse_prices(text: str, file: str) -> PriceTable:
 
 
 def _price(row: Table) -> Price:
-    row.closed("model", "input", "output", "cache_write", "cache_read", "source", "date")
+    row.closed("model", "input", "output", "cache_write", "cache_write_1h", "cache_read", "source", "date")
     return Price(
         model=row.word("model", _MODEL, "a model name, with one * at its end at most"),
         input=_per_million(row, "input"),
         output=_per_million(row, "output"),
         cache_write=_per_million(row, "cache_write"),
         cache_read=_per_million(row, "cache_read"),
+        cache_write_1h=_per_million(row, "cache_write_1h") if row.has("cache_write_1h") else 0,
         source=row.text("source"),
         date=row.word("date", _DATE, "a date such as 2026-11-21"),
     )

@@ -1,0 +1,139 @@
+"""Policy bundles, blueprints and prices as they lie on disk. Everything is read and checked once, at start: a file that
+does not load stops the server with its name, line and reason, and nothing half-loaded is ever used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from app.domain.blueprint import Blueprint, parse_blueprint
+from app.domain.errors import BadPolicy, NotFound
+from app.domain.policy import Bundle
+from app.domain.policy_cases import Case, parse_cases
+from app.domain.policy_text import HEAD, parse_bundle
+from app.domain.pricing import Price, PriceTable, parse_prices
+from app.domain.toml_text import MAX_FILE_BYTES
+
+CASES: Final = ".cases.toml"
+PRICES: Final = "prices.toml"
+BLUEPRINTS: Final = "blueprints"
+_CONTEXT_LINES: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLibrary:
+    """What was loaded. `texts` holds the files of each bundle, so that a rule can be shown as it was read."""
+
+    blueprints_by_name: Mapping[str, Blueprint]
+    bundles_by_name: Mapping[str, Bundle]
+    cases: Mapping[str, Sequence[Case]]
+    prices: PriceTable
+    texts: Mapping[str, Mapping[str, str]]
+
+    def blueprint(self, name: str) -> Blueprint:
+        """The blueprint of that name. Raises NotFound."""
+        found = self.blueprints_by_name.get(name)
+        if found is None:
+            raise NotFound(f"there is no blueprint {name[:63]!r}")
+        return found
+
+    def blueprints(self) -> Sequence[Blueprint]:
+        """All blueprints, in order of name."""
+        return [self.blueprints_by_name[name] for name in sorted(self.blueprints_by_name)]
+
+    def bundle(self, name: str) -> Bundle:
+        """The policy bundle of that name. Raises NotFound."""
+        found = self.bundles_by_name.get(name)
+        if found is None:
+            raise NotFound(f"there is no policy bundle {name[:63]!r}")
+        return found
+
+    def bundles(self) -> Sequence[Bundle]:
+        """All policy bundles, in order of name."""
+        return [self.bundles_by_name[name] for name in sorted(self.bundles_by_name)]
+
+    def price(self, model: str) -> Price | None:
+        """What a model costs; None when it is not listed."""
+        return self.prices.find(model)
+
+    def rule_text(self, bundle: str, rule: str) -> tuple[str, list[tuple[int, str]]]:
+        """The file of a rule and its numbered lines; an empty list when it is not known any more."""
+        found = self.bundles_by_name.get(bundle)
+        known = next((row for row in found.rules if row.id == rule), None) if found is not None else None
+        if known is None:
+            return "", []
+        name = known.file.rsplit("/", 1)[-1]
+        return known.file, _rule_lines(self.texts[bundle][name], known.line)
+
+
+def load_library(folder: Path) -> PolicyLibrary:
+    """Read a policies folder: bundles in sub-folders, `blueprints/*.toml`, `prices.toml`. Raises BadPolicy."""
+    if not folder.is_dir():
+        raise BadPolicy(f"{folder}: there is no such folder of policies")
+    bundles: dict[str, Bundle] = {}
+    texts: dict[str, Mapping[str, str]] = {}
+    cases: dict[str, Sequence[Case]] = {}
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir() or path.name == BLUEPRINTS or path.name.startswith("."):
+            continue
+        bundle, files, rows = load_bundle(path)
+        bundles[bundle.name], texts[bundle.name], cases[bundle.name] = bundle, files, rows
+    if not bundles:
+        raise BadPolicy(f"{folder}: there is no policy bundle: a sub-folder with {HEAD}")
+    prices = parse_prices(read_text(folder / PRICES), str(folder / PRICES))
+    return PolicyLibrary(_blueprints(folder / BLUEPRINTS, bundles), bundles, cases, prices, texts)
+
+
+def load_bundle(folder: Path) -> tuple[Bundle, Mapping[str, str], Sequence[Case]]:
+    """One bundle with its files and its cases. Raises BadPolicy with file, line and reason."""
+    files: dict[str, str] = {}
+    cases: list[Case] = []
+    for path in sorted(folder.glob("*.toml")):
+        text = read_text(path)
+        if path.name.endswith(CASES):
+            cases += parse_cases(text, str(path))
+        else:
+            files[path.name] = text
+    bundle = parse_bundle(files, str(folder))
+    if bundle.name != folder.name:
+        raise BadPolicy(f"{folder / HEAD}:1: the bundle is named {bundle.name!r}, and its folder {folder.name!r}")
+    return bundle, files, cases
+
+
+def read_text(path: Path) -> str:
+    """A bounded UTF-8 file. Raises BadPolicy, naming the file."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise BadPolicy(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise BadPolicy(f"{path}:1: the file is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BadPolicy(f"{path}:{line}: not UTF-8") from None
+
+
+def _blueprints(folder: Path, bundles: Mapping[str, Bundle]) -> dict[str, Blueprint]:
+    found: dict[str, Blueprint] = {}
+    for path in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
+        blueprint = parse_blueprint(read_text(path), str(path))
+        if blueprint.name != path.stem:
+            raise BadPolicy(f"{path}:1: the blueprint is named {blueprint.name!r}, and its file {path.stem!r}")
+        if blueprint.policy not in bundles:
+            raise BadPolicy(f"{path}:1: there is no policy bundle {blueprint.policy!r}")
+        found[blueprint.name] = blueprint
+    return found
+
+
+def _rule_lines(text: str, start: int) -> list[tuple[int, str]]:
+    """The lines of one [[rules]] table: up to the next one, without the empty and comment lines at its end."""
+    lines = text.split("\n")[start - 1 : start - 1 + _CONTEXT_LINES]
+    end = next((at for at, line in enumerate(lines) if at and line.startswith("[[")), len(lines))
+    while end > 1 and (not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#")):
+        end -= 1
+    return [(start + at, line) for at, line in enumerate(lines[:end])]
