@@ -183,7 +183,7 @@ class Gate:
     def _decide(self, run: Run, ask: Ask) -> Decision:
         bundle = self._library.bundle(run.policy)
         decision = decide(bundle, self._request(run, ask))
-        if ask.refusal is None or not decision.allowed:
+        if ask.refusal is None or decision.verdict is Verdict.DENY:
             return decision
         return _overruled(decision, ask.refusal, bundle)
 

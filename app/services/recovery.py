@@ -54,4 +54,6 @@ async def _interrupt(runs: Runs, run: Run, leftover: Sandbox | None) -> None:
     if run.interrupted:
         await runs.settle(run.id, recovered=True, keep=())
     else:
-        await runs.interrupt(run, Reason.RUN_INTERRUPTED.value, "The server was restarted and the run's container is gone.")
+        await runs.interrupt(
+            run, Reason.RUN_INTERRUPTED.value, "The server was restarted and the run's container is gone."
+        )

@@ -31,6 +31,7 @@ from app.domain.payloads import (
     RunNoted,
     RunStarted,
 )
+from app.domain.policy import EVALUATOR
 from app.domain.reasons import Reason
 from app.domain.receipt import SYSTEM, Actor
 from app.domain.run import Action, Run
@@ -201,7 +202,7 @@ class Runs:
                 blueprint_digest=plan.digest,
                 policy=plan.policy,
                 policy_digest=bundle.digest,
-                evaluator=bundle.evaluator,
+                evaluator=EVALUATOR,
                 budget_micro=budget_micro,
             )
             try:
