@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,15 +18,23 @@ Extra = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph of plain text, or a list whose marks were taken off. Blank lines are only the space between."""
+
+    lines: tuple[str, ...]
+    points: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EmailBody:
-    """An e-mail: address rows, subject, paragraphs (a paragraph is a tuple of lines), attachments."""
+    """An e-mail: address rows, subject, text in blocks, attachments."""
 
     sender: str
     to: tuple[str, ...]
     cc: tuple[str, ...]
     bcc: tuple[str, ...]
     subject: str
-    text: str
+    blocks: tuple[Block, ...]
     files: tuple[str, ...]
     extra: Extra = ()
 
@@ -157,10 +166,28 @@ def _email(arguments: Mapping[str, object]) -> EmailBody | None:
         _names(arguments.get("cc")),
         _names(arguments.get("bcc")),
         _text(arguments.get("subject")),
-        _text(arguments.get(body)),
+        text_blocks(_text(arguments.get(body))),
         _names(arguments.get("files")) + _names(arguments.get("attachments")),
         _extra(arguments, known | {sender}),
     )
+
+
+_POINT = re.compile(r"[ \t]{0,8}[-*•][ \t]+(?=\S)")
+
+
+def text_blocks(text: str) -> tuple[Block, ...]:
+    """Plain text as paragraphs and lists. Only blank lines and list marks are gone, every other character stays."""
+    blocks: list[Block] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        point = _POINT.match(line)
+        words = line[point.end() :] if point else line
+        if not line.strip():
+            blocks.append(Block(()))
+        elif blocks and blocks[-1].lines and blocks[-1].points == bool(point):
+            blocks[-1] = Block((*blocks[-1].lines, words), bool(point))
+        else:
+            blocks.append(Block((words,), bool(point)))
+    return tuple(block for block in blocks if block.lines)
 
 
 def _command(arguments: Mapping[str, object]) -> CommandBody:

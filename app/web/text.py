@@ -17,13 +17,13 @@ _HIDDEN = re.compile(
 
 
 def _mark(found: str) -> str:
-    """The words for a hidden character: a control picture, or its code point."""
+    """The words for a hidden character: caret notation as in terminals, or its code point."""
     if len(found) > 1:
-        return "␛" + found[1:]
+        return "ESC" + found[1:]
     code = ord(found)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"U+{code:04X}"
+    if code == 0x1B:
+        return "ESC"
+    return "^" + chr(code ^ 0x40) if code < 0x20 or code == 0x7F else f"U+{code:04X}"
 
 
 def plain(text: str) -> str:

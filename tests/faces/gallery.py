@@ -16,9 +16,15 @@ from tests.faces.stage import Stage, running
 OUT = Path("/tmp/gallery")
 SIZES = {"desk": (1440, 900, 1), "phone": (390, 844, 2)}
 NARROW = {"small": (360, 740, 1), "rail": (1024, 768, 1)}
+# Panes clip what is too wide, so each of them is asked, and not only the page.
+TOO_WIDE = """
+[document.documentElement, ...document.querySelectorAll("body, main, section, .scroll, .bar-h, .acts, form")]
+  .filter((n) => n.clientWidth && n.scrollWidth > n.clientWidth + 1).map((n) => n.className || n.tagName)
+"""
 WATCH = """
 globalThis.violations = [];
-document.addEventListener("securitypolicyviolation", (e) => globalThis.violations.push(e.violatedDirective + " " + e.blockedURI));
+document.addEventListener("securitypolicyviolation",
+  (event) => globalThis.violations.push(event.violatedDirective + " " + event.blockedURI));
 """
 
 
@@ -33,9 +39,7 @@ async def watch(page: Page, problems: list[str]) -> None:
 
 async def check(page: Page, problems: list[str], where: str) -> None:
     """No sideways scrolling, no CSP violation, the icons there."""
-    wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
-    if wide > 0:
-        problems.append(f"{where}: {wide} px too wide")
+    problems += [f"{where}: too wide: {one}" for one in await page.evaluate(TOO_WIDE)]
     problems += [f"{where}: CSP {one}" for one in await page.evaluate("globalThis.violations")]
 
 
@@ -70,7 +74,6 @@ async def shoot(browser: Browser, base: str, names: list[str], problems: list[st
 
 async def main(names: list[str]) -> int:
     """Serve, shoot, tell."""
-    OUT.mkdir(exist_ok=True)
     stage, problems = Stage(), list[str]()
     async with running(stage) as base, async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -85,4 +88,5 @@ async def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    OUT.mkdir(exist_ok=True)
     sys.exit(asyncio.run(main(sys.argv[1:])))

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import uvicorn
-
 from app.web.present import Faces
 from app.web.rows import AnswerState
 from app.web.views import Answer, TimelineChunk
+
 from tests.faces import samples
 
 ROOT = Path(__file__).parents[2]
