@@ -19,7 +19,7 @@ from app.web.present import Faces
 from app.web.rows import AnswerState
 from app.web.views import Answer, TimelineChunk
 
-from tests.faces import samples
+from tests.faces import samples, samples_pages, samples_run
 
 ROOT = Path(__file__).parents[2]
 CSP = (
@@ -45,7 +45,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.faces = Faces(ROOT / "templates", ROOT / "static")
-        self.pages = samples.pages()
+        self.pages = samples_pages.pages()
         self.posted: list[tuple[str, dict[str, list[str]], str]] = []
         self.frames: asyncio.Queue[dict[str, object] | int] = asyncio.Queue()
         self.opened: list[str] = []
@@ -81,9 +81,9 @@ class Stage:
             file = ROOT / path[1:]
             return 200, TYPES[file.suffix], file.read_bytes()
         if path == "/d":
-            return 200, html, self.faces.call_detail(samples.DETAIL, samples.NOW).encode()
+            return 200, html, self.faces.call_detail(samples_run.DETAIL, samples.NOW).encode()
         if path.endswith("/timeline"):
-            return 200, html, self.faces.chunk(TimelineChunk("r-1", samples.rows(), 0), samples.NOW).encode()
+            return 200, html, self.faces.chunk(TimelineChunk("r-1", samples_run.rows(), 0), samples.NOW).encode()
         name = {"/inbox": "inbox", "/inbox/at-7": "card-attention", "/inbox/ap-2": "card-command", "/runs": "runs"}
         page = self.pages[name.get(path, "card" if path.startswith("/inbox/") else "error")]
         return 200, html, self.faces.page(page, samples.NOW).encode()
