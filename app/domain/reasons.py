@@ -27,6 +27,8 @@ class Reason(StrEnum):
     MODEL_UNPRICED = "MODEL_UNPRICED"
     UNGATED_EFFECT = "UNGATED_EFFECT"
     SELF_APPROVAL = "SELF_APPROVAL"
+    COMPLETED = "COMPLETED"
+    AGENT_FAILED = "AGENT_FAILED"
     RUN_ENDED = "RUN_ENDED"
     RUN_STOPPED = "RUN_STOPPED"
     RUN_INTERRUPTED = "RUN_INTERRUPTED"
@@ -102,6 +104,11 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
         "Look at what the run was doing; an agent can never answer.",
     ),
     Reason.RUN_ENDED: ("The run has ended; nothing can be added to it.", "Start a new run."),
+    Reason.COMPLETED: ("The agent says that its task is done.", "Read its result and look at the files."),
+    Reason.AGENT_FAILED: (
+        "The agent or its container ended before the task was done.",
+        "Read the last events of the run; start it again when the cause is known.",
+    ),
     Reason.RUN_INTERRUPTED: (
         "The server was restarted and the run's container is gone.",
         "Look at what was under way, then stop the run or start a new one.",

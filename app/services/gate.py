@@ -223,7 +223,7 @@ class Gate:
         return IntentRecorded(
             action_id=action_id,
             tool=ask.tool[:200],
-            effect_class=decision.effect_class or "unknown",
+            effect_class=decision.effect_class.value if decision.effect_class is not None else "unknown",
             args=args_content(ask.args).sealed(self._clock.entropy(32)),
             idempotency_key=ask.key,
             target=describe(ask.tool, ask.args).target,

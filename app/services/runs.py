@@ -338,8 +338,8 @@ def _ending(run: Run, ended: Exit) -> tuple[Any, str, str]:
     if run.interrupted:
         return "failed", run.interrupted, run.message
     if run.result == "complete":
-        return "complete", Reason.ALLOW.value, run.message
+        return "complete", Reason.COMPLETED.value, run.message
     if run.result == "failed":
-        return "failed", Reason.RUN_ENDED.value, run.message
+        return "failed", Reason.AGENT_FAILED.value, run.message
     why = "out of memory" if ended.oom else ended.reason or f"exit code {ended.code}"
-    return "failed", Reason.RUN_ENDED.value, f"The container ended before the agent was done: {why}"
+    return "failed", Reason.AGENT_FAILED.value, f"The container ended before the agent was done: {why}"

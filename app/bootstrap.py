@@ -1,0 +1,293 @@
+"""The only place that knows every part: opens the log, starts the door, recovers, serves. Importing it runs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from app import __version__
+from app.adapters.clock import SystemClock, boot_id
+from app.adapters.docker import Sandbox as DockerSandbox
+from app.adapters.door import DoorControl
+from app.adapters.door_process import DOOR_UID, DoorProcess, prepare_folders
+from app.adapters.keys import make_signer, read_secret, signer, write_secret
+from app.adapters.listeners import listener, stopped, unix_socket, until_started
+from app.adapters.policies import PolicyLibrary, load_library
+from app.adapters.providers import DEMO_KEY_FILE, ProviderDirectory, set_key
+from app.adapters.sandbox import Containers, Folders
+from app.adapters.sqlite.connection import lock_file
+from app.adapters.sqlite.reader import SqliteReader
+from app.adapters.sqlite.store import SqliteStore
+from app.adapters.workspace import Workspaces
+from app.demo import DEMO_KEY, World, start_world
+from app.domain.canonical import b64, canonical_bytes
+from app.domain.chain import Chain
+from app.domain.errors import BadConfig, NotFound
+from app.domain.events import Draft
+from app.domain.ids import SYSTEM_RUN
+from app.domain.payloads import KeyStatement, LogOpened, PolicySet
+from app.domain.receipt import parse
+from app.domain.schema import SCHEMA_DIGEST
+from app.domain.signing import Signer, sha256
+from app.gateway.app import create_gateway_app
+from app.ports import Sandbox
+from app.services.approvals import Approvals
+from app.services.egress import Egress
+from app.services.gate import Gate
+from app.services.health import Health
+from app.services.ledger import Ledger
+from app.services.modelcalls import ModelCalls
+from app.services.previews import Previews
+from app.services.recovery import recover
+from app.services.runs import Runs
+from app.services.services import Services
+from app.services.steering import SteeringDesk
+from app.services.toolcalls import ToolCalls
+from app.settings import ROOT, Settings
+
+log = structlog.get_logger("helm")
+
+RECEIPT_KEY: Final = "receipt-0"
+
+
+def prepare_home(settings: Settings) -> None:
+    """Make the folders of an installation, each closed to others. Raises BadConfig."""
+    try:
+        for path in (settings.home, settings.keys, settings.home / "workspaces", settings.home / "sockets"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.chmod(0o700)
+    except OSError as error:
+        raise BadConfig(
+            f"{settings.home} cannot be used: {error.strerror}; set HELM_HOME to a folder of yours"
+        ) from None
+
+
+def software_digest() -> str:
+    """One digest over this installation's own code, by file name and content."""
+    whole = hashlib.sha256()
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        whole.update(f"{path.relative_to(ROOT)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return "sha256:" + whole.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLog:
+    """The log, ready to be written."""
+
+    ledger: Ledger
+    store: SqliteStore
+    reader: SqliteReader
+    signer: Signer
+
+
+@asynccontextmanager
+async def open_log(settings: Settings) -> AsyncIterator[OpenLog]:
+    """Open the log of an installation as its only writer, making it when there is none.
+
+    Raises BadConfig (second server, key missing), LedgerUnavailable, LogCorrupt.
+    """
+    lock = lock_file(settings.home / "helm.lock")
+    try:
+        store = SqliteStore(settings.database)
+        reader = SqliteReader(settings.database)
+        first = await reader.lines(after=-1, limit=1)
+        key = _receipt_key(settings, fresh=not first)
+        origin = parse(first[0][1]).log if first else f"helm.local/log/{os.urandom(16).hex()}"
+        ledger = Ledger(Chain(origin, key, 0, boot_id()), store, reader, SystemClock())
+        ledger.start()
+        try:
+            if first:
+                _check_key(first[0][1], key)
+            else:
+                await ledger.record(SYSTEM_RUN, Draft(_log_opened(origin, key)))
+            yield OpenLog(ledger, store, reader, key)
+        finally:
+            await ledger.close()
+            reader.close()
+            store.close()
+    finally:
+        os.close(lock)
+
+
+def _receipt_key(settings: Settings, *, fresh: bool) -> Signer:
+    try:
+        return signer(settings.keys, RECEIPT_KEY)
+    except NotFound:
+        if fresh:
+            return make_signer(settings.keys, RECEIPT_KEY)
+        raise BadConfig(
+            f"the log is there and its key {settings.keys / RECEIPT_KEY}.key is not; restore the key from your backup"
+        ) from None
+
+
+def _check_key(first_line: bytes, key: Signer) -> None:
+    opened = parse(first_line).payload
+    stated = {statement.public for statement in opened.keys} if isinstance(opened, LogOpened) else set()
+    if b64(key.public) not in stated:
+        raise BadConfig("the signing key is not the one that this log was opened with; restore the right one")
+
+
+def _log_opened(origin: str, key: Signer) -> LogOpened:
+    keys = (KeyStatement("receipt", b64(key.public), 0, 0),)
+    listing = [[statement.role, statement.public, statement.epoch] for statement in keys]
+    return LogOpened(
+        log_id=origin.rsplit("/", 1)[-1],
+        software=f"helm {__version__}",
+        software_digest=software_digest(),
+        schema_digest=SCHEMA_DIGEST,
+        keyset_digest=sha256(canonical_bytes(listing)),
+        key_protection="plaintext",
+        keys=keys,
+    )
+
+
+class DemoWorld:
+    """The scripted world, started when a run first needs it and ended with the server."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._world: World | None = None
+        self._lock = asyncio.Lock()
+
+    async def addresses(self) -> Mapping[str, str]:
+        """Where its parts listen; starts it, or starts it again when it has died."""
+        async with self._lock:
+            if self._world is None or not self._world.alive:
+                self._world = await asyncio.to_thread(start_world, self._home)
+            world = self._world
+        return {"anthropic": world.anthropic, "openai": world.openai, "site": world.site, "mail": world.mail}
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._world is not None:
+            await asyncio.to_thread(self._world.stop)
+
+
+def build_services(
+    settings: Settings,
+    opened: OpenLog,
+    library: PolicyLibrary,
+    providers: ProviderDirectory,
+    sandbox: Sandbox,
+    door: DoorControl,
+) -> Services:
+    """Put the services together over their adapters."""
+    clock, ledger = SystemClock(), opened.ledger
+    gate = Gate(ledger, library, clock)
+    approvals = Approvals(ledger, gate, clock)
+    folders = Folders(Workspaces(settings.home / "workspaces"))
+    runs = Runs(ledger, gate, approvals, library, sandbox, door, folders, providers, clock, settings.slots)
+    return Services(
+        ledger=ledger,
+        gate=gate,
+        runs=runs,
+        approvals=approvals,
+        steering=SteeringDesk(ledger, clock),
+        tool_calls=ToolCalls(ledger, gate),
+        model_calls=ModelCalls(ledger, gate, library, clock),
+        egress=Egress(gate, clock, runs.blueprint_of),
+        previews=Previews(),
+        library=library,
+        providers=providers,
+        health=Health(ledger, sandbox, providers, door.state),
+        clock=clock,
+    )
+
+
+async def record_policies(ledger: Ledger, library: PolicyLibrary) -> None:
+    """A `policy.set` receipt for each bundle whose text is not the one that was recorded last."""
+    known: dict[str, str] = {}
+    after = -1
+    while page := await ledger.read.events(after=after, run=SYSTEM_RUN, limit=500):
+        known |= {e.payload.bundle: e.payload.digest for e in page if isinstance(e.payload, PolicySet)}
+        after = page[-1].seq
+    for bundle in library.bundles():
+        if known.get(bundle.name) != bundle.digest:
+            await ledger.record(SYSTEM_RUN, Draft(PolicySet(bundle.name, bundle.digest, "file")))
+
+
+def ensure_secret(path: Path) -> bytes:
+    """A 32-byte secret of this installation, made at the first call."""
+    try:
+        return read_secret(path)
+    except NotFound:
+        write_secret(path, os.urandom(32))
+        return read_secret(path)
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> AsyncIterator[Services]:
+    """Everything but the faces: log, door, gateway, recovery. Ends in the order that loses nothing."""
+    prepare_home(settings)
+    library = load_library(settings.policies)
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(open_log(settings))
+        prepare_folders(settings.door_folder, settings.keys / "providers", DOOR_UID if os.geteuid() == 0 else None)
+        world = DemoWorld(settings.home / "demo")
+        if settings.demo:
+            set_key(settings.keys / "providers", DEMO_KEY_FILE, DEMO_KEY)
+        stack.push_async_callback(world.stop)
+        providers = ProviderDirectory(settings.keys / "providers", world.addresses if settings.demo else None)
+        if sandbox is None:
+            sandbox = docker_sandbox(settings)
+        door = DoorControl(settings.door_folder)
+        services = build_services(settings, opened, library, providers, sandbox, door)
+        await record_policies(opened.ledger, library)
+        await _serve_gateway(stack, settings, services)
+        await _start_door(stack, settings, services)
+        await recover(opened.ledger, services.runs, sandbox)
+        watcher = asyncio.create_task(services.approvals.watch(), name="approvals")
+        stack.push_async_callback(_cancelled, watcher)
+        stack.push_async_callback(services.runs.let_go)
+        yield services
+
+
+def docker_sandbox(settings: Settings) -> Containers:
+    """Containers on the Docker engine of this machine."""
+    profile = ROOT / "agent_image" / "seccomp.json"
+    return Containers(DockerSandbox(settings.home, profile, settings.image), settings.image)
+
+
+async def _serve_gateway(stack: AsyncExitStack, settings: Settings, services: Services) -> None:
+    server = listener(create_gateway_app(services), timeout_keep_alive=3600)
+    listening = unix_socket(settings.door_folder / "gateway.sock", 0o666)
+    task = asyncio.create_task(server.serve(sockets=[listening]), name="gateway")
+    await until_started(server, task)
+    stack.push_async_callback(stopped, server, task)
+
+
+async def _start_door(stack: AsyncExitStack, settings: Settings, services: Services) -> None:
+    if settings.door == "external":
+        return
+    process = DoorProcess(settings.home, services.runs.reopen_doors)
+    await process.start()
+    stack.push_async_callback(process.stop)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def until_signal(ended: Callable[[], Awaitable[None]]) -> None:
+    """Wait for SIGTERM or SIGINT, or until `ended` returns."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    waiting = [asyncio.ensure_future(asked.wait()), asyncio.ensure_future(ended())]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
