@@ -71,6 +71,13 @@ class World:
         )
         answer.raise_for_status()
 
+    def wait(self, *, open_answers: int = 0, answered: int = 0) -> None:
+        """Return when the models are giving so many answers and have given so many; fails after 15 seconds."""
+        wanted = {"open": open_answers, "answered": answered}
+        httpx.get(
+            f"{self.anthropic}/__ledger", params=wanted, headers={"x-api-key": self.key}, timeout=30, trust_env=False
+        ).raise_for_status()
+
     def kill(self) -> None:
         """End it without notice, as a crash would."""
         self._process.kill()
@@ -87,11 +94,7 @@ class World:
         return self._reap()
 
     def _reap(self) -> int:
-        code = self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        return code
+        return _reap(self._process)
 
     def __enter__(self) -> World:
         return self
@@ -151,10 +154,18 @@ def start_world(
     line = _first_line(process, timeout)
     if not line:
         process.kill()
-        process.wait()
+        _reap(process)
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
         raise WorldError("the demo world did not start: " + (" / ".join(said) or f"no answer within {timeout:g} s"))
     return World(process, json.loads(line), home, key)
+
+
+def _reap(process: subprocess.Popen[str]) -> int:
+    code = process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+    return code
 
 
 def _first_line(process: subprocess.Popen[str], timeout: float) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 # How the agent's CLI hands a person's message to the model in the middle of a turn.
 _STEER = re.compile(r"The user sent a new message while you were working:\s*(.+)", re.DOTALL)
-_ADVICE = re.compile(r"\n\s*(?:IMPORTANT: |This is how the user|</system-reminder>).*\Z", re.DOTALL)
+_ADVICE = re.compile(r"\n\s*(?:IMPORTANT: |This is how |</system-reminder>).*\Z", re.DOTALL)
 _NOT_A_PERSON = (
     "<system-reminder>",
     "[Request interrupted",

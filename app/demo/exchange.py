@@ -88,7 +88,7 @@ class Model:
         """Play the next turn of the conversation that the request carries."""
         request_id = f"req_demo_{secrets.token_hex(8)}"
         exchange = Exchange(dialect, request_id, _line(request, request_id))
-        self.tally.open += 1
+        self.tally.begin()
         try:
             return await self._answer(request, exchange)
         except Refused as refused:
@@ -152,7 +152,7 @@ class Model:
         try:
             async for chunk in self._paced(exchange, model, turn, usage):
                 yield chunk
-            complete = True
+            complete = exchange.failure is None
         finally:  # also when the reader is gone: what was given so far has been paid for
             self._close(exchange, status=200, usage=usage, complete=complete)
 
@@ -171,7 +171,6 @@ class Model:
             await asyncio.sleep(pause)
 
     def _close(self, exchange: Exchange, *, status: int, usage: Usage | None = None, complete: bool = False) -> None:
-        self.tally.open -= 1
         self.tally.add({**exchange.line, "status": status, "usage": dict(usage or {}), "complete": complete})
 
 

@@ -14,6 +14,7 @@ from app.demo.knobs import KnobError
 from app.demo.tally import estimate
 
 MAX_BODY = 32 * 1024 * 1024
+MAX_WAIT_S = 15.0
 
 
 def _wants_usage(body: object) -> bool:
@@ -84,6 +85,8 @@ def _backstage(model: Model) -> list[ControllerRouterHandler]:
     @get("/__ledger")
     async def ledger(request: Request[object, object, State]) -> Response[bytes]:
         model.authenticate(request)
+        if not await model.tally.until(_number(request, "open"), _number(request, "answered"), MAX_WAIT_S):
+            raise Refused(504, f"after {MAX_WAIT_S:g} s: {model.tally.open} open, {model.tally.answered} answered")
         return _json({"entries": model.tally.entries(), "open": model.tally.open})
 
     @post("/__control")
@@ -99,6 +102,13 @@ def _backstage(model: Model) -> list[ControllerRouterHandler]:
         return _json({"ok": True})
 
     return [ledger, control]
+
+
+def _number(request: Asked, name: str) -> int:
+    text = request.query_params.get(name, "0")
+    if not (text.isdecimal() and len(text) < 10):
+        raise Refused(400, f"{name} must be a whole number")
+    return int(text)
 
 
 def _app(handlers: list[ControllerRouterHandler], dialect: Dialect) -> Litestar:

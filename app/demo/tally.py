@@ -6,9 +6,9 @@ answer has ended, however it ended.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,13 +21,37 @@ class Tally:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._changed = asyncio.Event()
         self.open = 0
+        self.answered = len(read_lines(path))
+
+    def begin(self) -> None:
+        """An answer is being given; `add` ends it."""
+        self.open += 1
+        self._wake()
 
     def add(self, line: Mapping[str, object]) -> None:
         text = json.dumps({"time": round(time.time(), 3), **line}, ensure_ascii=False)
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(text + "\n")
+        self.open -= 1
+        self.answered += 1
+        self._wake()
+
+    async def until(self, open_answers: int, answered: int, seconds: float) -> bool:
+        """Wait until at least so many answers are being given and so many were given; False when time passes first."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.open < open_answers or self.answered < answered:
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _wake(self) -> None:
+        """Each waiter looks again; the next change gets an event of its own."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def entries(self) -> list[dict[str, object]]:
         return read_lines(self._path)
