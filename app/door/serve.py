@@ -9,8 +9,10 @@ import gc
 import signal
 import stringprep  # noqa: F401  as above
 import sys
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import uvloop
 
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     try:
         folder = options.keys_fd if options.keys_fd is not None else open_folder(options.keys)
+        tls = verified_tls()
         lock_down(options.uid, options.gid, options.parent)
     except (LockdownError, OSError) as error:
         log("start.refused", error=str(error))
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for problem in keys.load():
         log("key.refused", error=problem)
     try:
-        uvloop.run(_serve(House(Gateway(), keys, verified_tls(), Caps())))
+        uvloop.run(_serve(House(Gateway(), keys, tls, Caps())))
     except OSError as error:
         log("start.refused", error=str(error))
         return 1
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(house: House) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(RESOLVER_THREADS, thread_name_prefix="resolve"))
-    loop.set_exception_handler(lambda _, context: log("fault", error=type(context.get("exception")).__name__))
+    loop.set_exception_handler(_on_fault)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -63,6 +66,14 @@ async def _serve(house: House) -> None:
     await house.gateway.settle(SETTLE_SECONDS)
     house.gateway.pool.close()
     log("down")
+
+
+def _on_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A fault of our own: its kind and place, never its text, which may quote what passed."""
+    error = context.get("exception")
+    frames = traceback.extract_tb(error.__traceback__) if isinstance(error, BaseException) else []
+    where = f"{frames[-1].name}:{frames[-1].lineno}" if frames else ""
+    log("fault", error=type(error).__name__, where=where)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
