@@ -27,6 +27,7 @@ def main() -> None:
         parser.add_argument(f"--{name}-port", type=int, default=default, help=f"default {default or 'a free one'}")
     given = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("mcp").setLevel(logging.WARNING)
     home = given.home.absolute()
     plan = Plan(
         home=home,

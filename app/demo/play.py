@@ -152,7 +152,7 @@ def _script(talk: Conversation) -> object:
     if start < 0:
         raise ScenarioError("no JSON list follows the marker")
     try:
-        value, _ = json.JSONDecoder().raw_decode(text, start)
+        value, _ = json.JSONDecoder(strict=False).raw_decode(text, start)
     except (json.JSONDecodeError, RecursionError) as error:
         raise ScenarioError(f"the JSON does not parse: {error}") from error
     return value
@@ -271,5 +271,7 @@ def _fill_value(value: object, values: Mapping[str, str]) -> object:
 
 
 def _substitute(text: str, values: Mapping[str, str]) -> str:
-    """Names in double braces that are known here; everything else stays as it is written."""
+    """Names in double braces that are known here; everything else stays as it is, and a script for a sub-agent whole."""
+    if f"[scenario:{SCRIPT}]" in text:
+        return text
     return _VARIABLE.sub(lambda found: values.get(found[1], found[0]), text)
