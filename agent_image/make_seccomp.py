@@ -15,8 +15,8 @@ ORIGIN = "Derived from Docker's default seccomp profile (Apache-2.0, Copyright T
 ARCHITECTURES = {"SCMP_ARCH_X86_64": "amd64", "SCMP_ARCH_AARCH64": "arm64"}
 """Native calls only: the 32-bit tables reach socket calls through socketcall, where no argument can be looked at."""
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
-"""What socket() may open. An allowlist, since the filter compares 64 bits and the kernel uses 32: "not AF_VSOCK" is passed by
-setting a high bit, "equals AF_INET" is not."""
+"""What socket() may open. An allowlist, since the filter compares 64 bits and the kernel uses 32: "not AF_VSOCK" is
+passed by setting a high bit, "equals AF_INET" is not."""
 REFUSED = {"socket", "socketpair", "socketcall", "io_uring_setup", "io_uring_enter", "io_uring_register"}
 """io_uring performs socket calls that no filter sees; socket and socketpair come back below with their families."""
 NEWER = ["cachestat", "fchmodat2", "futex_requeue", "futex_wait", "futex_wake", "map_shadow_stack", "process_mrelease"]

@@ -1,7 +1,7 @@
 """The only way out of a run: 127.0.0.1:3128 inside the container, piped to the door's Unix socket.
 
-The relay reads nothing and decides nothing; who may speak to whom is the door's business. A connection dies with its peer,
-the relay itself outlives every restart of the door.
+The relay reads nothing and decides nothing; who may speak to whom is the door's business. A connection dies with its
+peer, the relay itself outlives every restart of the door.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HOST = "127.0.0.1"
 PORT = 3128
 DOOR = "/run/helm/door.sock"
 CONNECTIONS = 256
-"""Open connections at once; one more is closed at once, so that a flood from inside cannot exhaust the files of the runner."""
+"""Open connections; one more is closed at once, so that a flood from inside cannot exhaust the runner's files."""
 DOOR_WAIT_S = 5.0
 """How long a new connection waits for a door that is being restarted before it is closed."""
 
@@ -42,6 +42,13 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         sink.write_eof()
 
 
+async def _end(writer: asyncio.StreamWriter) -> None:
+    """Close, and wait until the last byte is out or the peer is gone."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
 async def _join(
     near: tuple[asyncio.StreamReader, asyncio.StreamWriter], far: tuple[asyncio.StreamReader, asyncio.StreamWriter]
 ) -> None:
@@ -54,7 +61,7 @@ async def _join(
         near[1].transport.abort()
         far[1].transport.abort()
     finally:
-        far[1].close()
+        await _end(far[1])
 
 
 async def serve(
@@ -80,6 +87,7 @@ async def serve(
             far = await _reach_door(door, door_wait_s)
             if far is not None:
                 await _join((reader, writer), far)
+            await _end(writer)
         finally:
             open_now -= 1
             writer.close()
