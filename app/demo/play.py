@@ -271,7 +271,7 @@ def _fill_value(value: object, values: Mapping[str, str]) -> object:
 
 
 def _substitute(text: str, values: Mapping[str, str]) -> str:
-    """Names in double braces that are known here; everything else stays as it is, and a script for a sub-agent whole."""
+    """Names in double braces that are known here are filled in; a script for a sub-agent stays whole."""
     if f"[scenario:{SCRIPT}]" in text:
         return text
     return _VARIABLE.sub(lambda found: values.get(found[1], found[0]), text)

@@ -42,13 +42,18 @@ def test_several_calls_in_one_turn_have_ids_of_their_own() -> None:
 
 
 def test_a_script_may_hold_the_script_of_a_sub_agent() -> None:
-    inner = script({"tool": "Read", "input": {"file_path": "/workspace/a"}}, {"say": "Read it."})
+    inner = script({"tool": "Read", "input": {"file_path": "/workspace/a"}}, {"say": "Read: {{result}}"})
     main = Agent(
-        script({"tool": "Agent", "input": {"description": "read", "prompt": inner}}, {"say": "It has read it."})
+        script(
+            {"tool": "Bash", "input": {"command": "ls"}},
+            {"tool": "Agent", "input": {"description": "read", "prompt": inner}},
+            {"say": "It has read it."},
+        ),
+        tool=lambda call: ('a "quoted" line\nand another', False),
     )
-    prompt = main.step().calls[0].call.input["prompt"]
-    child = Agent(str(prompt))
-    assert child.play().texts == ("Read it.",)
+    main.step()
+    child = Agent(str(main.step().calls[0].call.input["prompt"]))
+    assert child.play().texts == ("Read: ok",)
     assert [call.tool for call in child.calls] == ["Read"]
     assert main.step().texts == ("It has read it.",)
 
