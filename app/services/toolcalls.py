@@ -3,9 +3,11 @@ gateway only with a release in hand that nobody has used."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from app.domain.blueprint import Blueprint
 from app.domain.errors import AlreadyClaimed, InvalidInput, RunEnded
 from app.domain.events import Draft
 from app.domain.payloads import McpForwarded
@@ -20,8 +22,8 @@ MAX_KEY = 200
 class ToolCalls:
     """The gate as the agent's runtime sees it."""
 
-    def __init__(self, ledger: Ledger, gate: Gate) -> None:
-        self._ledger, self._gate = ledger, gate
+    def __init__(self, ledger: Ledger, gate: Gate, blueprint_of: Callable[[str], Blueprint | None]) -> None:
+        self._ledger, self._gate, self._blueprint_of = ledger, gate, blueprint_of
 
     async def ask(self, run: str, hook: Mapping[str, Any]) -> Answer:
         """The verdict on a PreToolUse hook, once there is one. Raises InvalidInput for a hook that is none."""
@@ -29,6 +31,8 @@ class ToolCalls:
         if not isinstance(tool, str) or not tool or not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
             raise InvalidInput("a hook names its tool and its call")
         mcp = tool.startswith("mcp__")
+        host, port = _place(tool, args)
+        blueprint = self._blueprint_of(run)
         found = await self._ledger.read.run(run)
         agents = found.agents if found is not None else {}
         return await self._gate.perform(
@@ -41,6 +45,9 @@ class ToolCalls:
                 executor="gateway" if mcp else "runner",
                 grade=Grade.STRUCTURAL if mcp else Grade.COOPERATIVE,
                 agent=_agent(hook, agents),
+                host=host,
+                port=port,
+                egress_listed=blueprint is not None and bool(host) and blueprint.egress_match(host, port) is not None,
                 cwd=hook["cwd"] if isinstance(hook.get("cwd"), str) else "/workspace",
             )
         )
@@ -90,3 +97,15 @@ def _agent(hook: Mapping[str, Any], agents: Mapping[str, str]) -> AgentFacts:
         return AgentFacts("lead", "lead", 0, ("lead",))
     kind = agent_type if isinstance(agent_type, str) and agent_type else agents.get(agent_id, "agent")
     return AgentFacts(agent_id[:100], kind[:100], 1, ("lead", kind[:100]))
+
+
+def _place(tool: str, args: Any) -> tuple[str, int]:
+    """Host and port that a web tool names; the door decides about the connection itself all the same."""
+    url = args.get("url") if tool == "WebFetch" and isinstance(args, dict) else None
+    if not isinstance(url, str):
+        return "", 0
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "")[:253], parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    except ValueError:
+        return "", 0
