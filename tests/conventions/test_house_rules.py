@@ -1,0 +1,102 @@
+"""The rules of the house, as tests: layers, sizes, and documents that say what the code does."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.domain.payloads import PAYLOADS
+from app.domain.reasons import Reason
+from app.settings import ROOT, SETTINGS
+
+MODULES = sorted([*(ROOT / "app").rglob("*.py"), *(ROOT / "agent_image").glob("*.py")])
+README = (ROOT / "README.md").read_text()
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_the_layers_hold() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "importlinter.cli", "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=100
+    )
+    if "No module named" in run.stderr:
+        run = subprocess.run(["lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_module_is_small_documented_and_imports_at_its_top(path: Path) -> None:
+    source = path.read_text()
+    tree = ast.parse(source)
+    assert source.count("\n") <= 400
+    assert ast.get_docstring(tree), "a module says which rule it keeps"
+    for function in _functions(tree):
+        lines = (function.end_lineno or 0) - function.lineno + 1
+        assert lines <= 60, f"{function.name} has {lines} lines"
+        deferred = [node for node in ast.walk(function) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert not deferred, f"{function.name} imports inside"
+    assert "TYPE_CHECKING" not in source
+
+
+def _broad(handler: ast.ExceptHandler) -> bool:
+    name = handler.type.id if isinstance(handler.type, ast.Name) else ""
+    return (handler.type is None or name in ("Exception", "BaseException")) and not (
+        isinstance(handler.body[-1], ast.Raise) and handler.body[-1].exc is None
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_a_broad_catch_says_why(path: Path) -> None:
+    source = path.read_text()
+    lines = source.splitlines()
+    for handler in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ExceptHandler)):
+        if _broad(handler):
+            around = lines[handler.lineno - 1 : handler.body[0].lineno]
+            assert any("#" in line for line in around), f"line {handler.lineno} catches everything and does not say why"
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    for name, (default, meaning) in SETTINGS.items():
+        shown = f"| `{name}` | `{default}` | {meaning} |" if default else f"| `{name}` | | {meaning} |"
+        assert shown in README, name
+
+
+def test_every_reason_code_is_in_the_readme_with_its_remedy() -> None:
+    for reason in Reason:
+        assert f"| `{reason.value}` | {reason.meaning} | {reason.remedy} |" in README, reason
+
+
+def test_every_invariant_names_a_test_that_exists() -> None:
+    named = re.findall(r"\| `(test_[a-z_0-9]+)` \|", README)
+    assert len(named) >= 10
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in named:
+        assert f"def {name}(" in written, name
+
+
+def test_every_kind_of_receipt_has_a_class_of_its_own() -> None:
+    assert len({cls for cls in PAYLOADS.values()}) == len(PAYLOADS)
+    for (kind, etype), cls in PAYLOADS.items():
+        assert (cls.kind, cls.etype) == (kind, etype)
+
+
+def test_no_lock_or_build_file_names_a_host() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    watched = [
+        f for f in files if "lock" in f or "requirements" in f or "Dockerfile" in f or f == "Makefile" or ".ci" in f
+    ]
+    assert watched
+    for name in watched:
+        assert not re.search(r"https?://(?!127\.0\.0\.1|localhost)", (ROOT / name).read_text()), name
