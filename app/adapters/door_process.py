@@ -176,4 +176,6 @@ def _hand_over(path: Path, uid: int) -> None:
 def _environment() -> Mapping[str, str]:
     passed = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
     # parents[2] of this file is the folder that holds the package: adapters > app > there.
-    return {**passed, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONNOUSERSITE": "1"}
+    # Names are resolved in libuv's threads; four of them could be held by one run's slow names.
+    own = {"UV_THREADPOOL_SIZE": "16", "PYTHONNOUSERSITE": "1"}
+    return {**passed, **own, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}

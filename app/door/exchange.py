@@ -102,7 +102,7 @@ class Body:
 
 def body_of(wire: Wire, head: RequestHead | ResponseHead) -> Body:
     """The body that follows `head` on `wire`."""
-    return Body(wire, decoder_of(head.framing, head.length))
+    return Body(wire, decoder_of(head.framing, head.length, lenient=isinstance(head, ResponseHead)))
 
 
 async def read_request(wire: Wire, idle: float, head_seconds: float) -> RequestHead | None:

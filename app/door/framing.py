@@ -1,6 +1,7 @@
 """Body framing (RFC 9112 section 6 and 7.1): decoders that take any split of the bytes, and the chunk encoder.
 
-Strict as the head parser: no chunk extensions, no trailers, no signs or prefixes, CRLF only.
+Strict as the head parser: no extensions, no trailers, no signs or prefixes, CRLF only. Answers may carry extensions
+and trailers, as the RFC lets them; they are dropped, since every body is framed anew for the client.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from app.door.parse import Framing, HttpError
 
 LAST_CHUNK = b"0\r\n\r\n"
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
-_MAX_SIZE_LINE = 10
+_MAX_STRICT_LINE = 10
+_MAX_LENIENT_LINE = 1024
+_MAX_TRAILERS = 64
 
 
 class Decoder(Protocol):
@@ -72,11 +75,14 @@ class CloseDecoder:
 
 
 class ChunkedDecoder:
-    """A chunked body."""
+    """A chunked body; `lenient` skips extensions and trailers."""
 
-    __slots__ = ("_buffer", "_left", "_state", "done", "rest")
+    __slots__ = ("_buffer", "_left", "_lenient", "_most", "_state", "_trailers", "done", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, lenient: bool = False) -> None:
+        self._lenient = lenient
+        self._most = _MAX_LENIENT_LINE if lenient else _MAX_STRICT_LINE
+        self._trailers = 0
         self._buffer = b""
         self._left = 0
         self._state = "size"
@@ -116,19 +122,23 @@ class ChunkedDecoder:
         return self.done
 
     def _line_end(self, data: bytes, at: int) -> int:
-        end = data.find(b"\r\n", at, at + _MAX_SIZE_LINE)
+        end = data.find(b"\r\n", at, at + self._most)
         if end >= 0:
             return end
-        if len(data) - at >= _MAX_SIZE_LINE or b"\n" in data[at:]:
+        if len(data) - at >= self._most or b"\n" in data[at:]:
             raise HttpError(400, "a chunk size is up to eight hex digits and CRLF, without extensions")
         return -1
 
     def _line(self, line: bytes) -> None:
         if self._state == "size":
+            line = line.partition(b";")[0].rstrip(b" \t") if self._lenient else line
             if _SIZE.fullmatch(line) is None:
                 raise HttpError(400, "a chunk size is up to eight hex digits and CRLF, without extensions")
             self._left = int(line, 16)
             self._state = "data" if self._left else "end"
+            return
+        if line and self._lenient and self._state == "end" and self._trailers < _MAX_TRAILERS:
+            self._trailers += 1
             return
         if line:
             raise HttpError(400, "a chunk ends with CRLF and the last one carries no trailers")
@@ -136,10 +146,10 @@ class ChunkedDecoder:
         self._state = "size"
 
 
-def decoder_of(framing: Framing, length: int) -> Decoder:
-    """The decoder for a head's framing."""
+def decoder_of(framing: Framing, length: int, lenient: bool = False) -> Decoder:
+    """The decoder for a head's framing; `lenient` for answers."""
     if framing is Framing.CHUNKED:
-        return ChunkedDecoder()
+        return ChunkedDecoder(lenient)
     if framing is Framing.UNTIL_CLOSE:
         return CloseDecoder()
     return LengthDecoder(length)

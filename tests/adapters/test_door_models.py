@@ -347,6 +347,23 @@ async def test_a_cut_stream_is_a_failure_and_the_client_sees_a_cut(door: World) 
     assert end["usage"] == {"input_tokens": 7, "output_tokens": 1}
 
 
+async def test_an_end_that_nobody_took_is_told_when_the_server_is_back(door: World) -> None:
+    async def stop_midway(_: Seen, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        door.gateway.stop()
+        os.unlink("gateway.sock")
+        door.house.gateway.pool.close()
+        await stream(_, __, writer)
+
+    door.provider.respond = stop_midway
+    answer = await door.post("/anthropic/v1/messages", BODY)
+    assert body_of(answer).endswith(STOP)
+    assert door.gateway.of("/door/model/end") == []
+    await door.gateway.start_unix("gateway.sock")
+
+    end = await the_end(door)
+    assert (end["status"], end["ticket"]) == ("executed", "t-1")
+
+
 async def test_an_error_of_the_provider_passes_and_is_a_failure(door: World) -> None:
     async def overloaded(_: Seen, __: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(reply(529, b'{"type":"error"}', "retry-after: 3"))

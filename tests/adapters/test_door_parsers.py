@@ -88,6 +88,14 @@ def test_any_bytes_are_chunks_or_a_typed_refusal(parts: list[bytes], sizes: list
     assert whole == split
 
 
+@given(splits)
+def test_extensions_and_trailers_of_answers_are_dropped(sizes: list[int]) -> None:
+    data = b"3;a=b\r\nabc\r\n2 \r\nde\r\n0;x\r\nx-trailer: 1\r\ny: 2\r\n\r\nrest"
+    decoder = ChunkedDecoder(lenient=True)
+    assert b"".join(decoder.feed(piece) for piece in pieces(data, sizes)) == b"abcde"
+    assert (decoder.done, decoder.rest) == (True, b"rest")
+
+
 @given(st.binary(max_size=60), st.integers(0, 40), splits)
 def test_a_body_of_known_length_ends_there(data: bytes, length: int, sizes: list[int]) -> None:
     decoder = LengthDecoder(length)
