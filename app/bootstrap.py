@@ -31,10 +31,11 @@ from app.adapters.workspace import Workspaces
 from app.demo import DEMO_KEY, World, start_world
 from app.domain.canonical import b64, canonical_bytes
 from app.domain.chain import Chain
+from app.domain.content import KeyStatement
 from app.domain.errors import BadConfig, NotFound
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import KeyStatement, LogOpened, PolicySet
+from app.domain.payloads import LogOpened, PolicySet
 from app.domain.receipt import parse
 from app.domain.schema import SCHEMA_DIGEST
 from app.domain.signing import Signer, sha256

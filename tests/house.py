@@ -16,10 +16,11 @@ from app.adapters.sqlite.store import SqliteStore
 from app.domain.blueprint import Blueprint
 from app.domain.canonical import b64
 from app.domain.chain import Chain
+from app.domain.content import KeyStatement
 from app.domain.errors import EngineUnavailable, NotFound
 from app.domain.events import Draft, Event
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import KeyStatement, LogOpened
+from app.domain.payloads import LogOpened
 from app.domain.run import Action, Run
 from app.domain.signing import Signer
 from app.ports import EngineStatus, Exit, Start

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from app.domain.payloads import Content, Payload
+from app.domain.content import Content
+from app.domain.payloads import Payload
 from app.domain.receipt import SYSTEM, Actor
 
 Claims: TypeAlias = Callable[[Payload, Mapping[str, str], str], tuple[str, ...]]

@@ -8,11 +8,11 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from app.domain import payloads
 from app.domain.canonical import MAX_INT, canonical_bytes, unb64
+from app.domain.content import COMMIT_ALG, Content
 from app.domain.errors import InvalidInput
 from app.domain.ids import is_digest
-from app.domain.payloads import COMMIT_ALG, PAYLOADS, Content, Payload
+from app.domain.payloads import PAYLOADS, Payload
 from app.domain.signing import sha256
 from app.domain.times import ms_of
 
@@ -235,7 +235,5 @@ def _describe(cls: type[Payload]) -> Body:
     return {"kind": cls.kind, "etype": cls.etype, "fields": fields, **refs}
 
 
-SCHEMA_DIGEST: Final = sha256(
-    canonical_bytes([_describe(PAYLOADS[key]) for key in sorted(PAYLOADS)] + [payloads.COMMIT_ALG])
-)
+SCHEMA_DIGEST: Final = sha256(canonical_bytes([_describe(PAYLOADS[key]) for key in sorted(PAYLOADS)] + [COMMIT_ALG]))
 """Digest of the whole schema: `log.open` names it, so that a verifier of another version can say so."""

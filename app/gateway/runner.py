@@ -14,13 +14,13 @@ from litestar import Router, get, post
 from litestar.response import Stream
 
 from app.domain.blueprint import Blueprint
+from app.domain.content import Content
 from app.domain.errors import AlreadyClaimed, Conflict, InvalidInput, RunEnded
 from app.domain.events import Draft
 from app.domain.payloads import (
     AgentEnded,
     AgentSpawned,
     ApiRetried,
-    Content,
     ModelOutput,
     ModelThinking,
     Payload,

@@ -7,9 +7,10 @@ import asyncio
 from typing import Any, Final, Literal
 
 from app.domain.canonical import b64, canonical_bytes
+from app.domain.content import JSON, Content, Proof, Seen
 from app.domain.errors import AlreadyAnswered, AlreadyClaimed, InvalidInput, LedgerUnavailable, NotFound, RunEnded
 from app.domain.events import Draft, Local
-from app.domain.payloads import JSON, ApprovalDecided, ApprovalRequested, Content, Proof, Seen, VerdictGiven
+from app.domain.payloads import ApprovalDecided, ApprovalRequested, VerdictGiven
 from app.domain.reasons import Reason
 from app.domain.receipt import POLICY, Actor, parse
 from app.domain.run import Action

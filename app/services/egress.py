@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.domain.blueprint import Blueprint
+from app.domain.content import JSON, Content
 from app.domain.ids import short_id
-from app.domain.payloads import JSON, Content
 from app.domain.verdict import EffectClass, Grade
 from app.ports import Clock
 from app.services.gate import Answer, Ask, Gate, result_content

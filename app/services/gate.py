@@ -8,21 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from app.domain.canonical import b64, canonical_bytes
+from app.domain.content import JSON, TEXT, Content, Usage
 from app.domain.errors import AlreadyClaimed, HelmError, InvalidInput, LedgerUnavailable, NotFound, RunEnded
 from app.domain.events import Draft, Event, Local
 from app.domain.ids import short_id
 from app.domain.intent import describe
-from app.domain.payloads import (
-    JSON,
-    TEXT,
-    ApprovalRequested,
-    Content,
-    Dispatched,
-    IntentRecorded,
-    OutcomeRecorded,
-    Usage,
-    VerdictGiven,
-)
+from app.domain.payloads import ApprovalRequested, Dispatched, IntentRecorded, OutcomeRecorded, VerdictGiven
 from app.domain.policy import Bundle, decide
 from app.domain.reasons import Reason
 from app.domain.receipt import POLICY, Actor

@@ -7,15 +7,15 @@ import asyncio
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from app.domain.chain import Chain, Head, Moment, Sealed
 from app.domain.errors import AlreadyClaimed, HelmError, LedgerUnavailable, SequenceMismatch
 from app.domain.events import Draft, Event
+from app.domain.fold import evolve
 from app.domain.ids import SYSTEM_RUN
-from app.domain.run import evolve
 from app.domain.times import text_of
 from app.ports import Batch, Clock, LogReader, LogStore
 
@@ -91,7 +91,7 @@ class Ledger:
             raise LedgerUnavailable("too many recordings wait for the disk; try again shortly") from None
         return await request.done
 
-    async def follow(self, after: int, run: str = "") -> AsyncIterator[list[Event]]:
+    async def follow(self, after: int, run: str = "") -> AsyncGenerator[list[Event], None]:
         """Everything after `after`, in order, once each, for ever: first what is stored, then what comes. An empty list
         says that the follower has caught up."""
         while True:

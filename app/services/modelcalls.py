@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.domain.content import Content, Usage
 from app.domain.errors import HelmError, NotFound
 from app.domain.events import Draft
 from app.domain.ids import short_id
-from app.domain.payloads import Content, RunNoted, Usage
+from app.domain.payloads import RunNoted
 from app.domain.pricing import cost_micro, worst_case_micro
 from app.domain.reasons import Reason
 from app.domain.run import Run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,7 +32,7 @@ class Previews:
         for reader in self._readers.get(preview.run, ()):
             reader.put(preview)
 
-    async def subscribe(self, run: str) -> AsyncIterator[Preview]:
+    async def subscribe(self, run: str) -> AsyncGenerator[Preview, None]:
         """Pieces of a run's messages from now on."""
         reader = _Reader()
         self._readers[run].add(reader)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from app.domain.blueprint import Blueprint
+from app.domain.content import Content
 from app.domain.errors import (
     AlreadyClaimed,
     Conflict,
@@ -22,15 +23,7 @@ from app.domain.errors import (
 )
 from app.domain.events import Draft
 from app.domain.ids import run_id, short_id
-from app.domain.payloads import (
-    Content,
-    Controlled,
-    RunClosed,
-    RunCreated,
-    RunInterrupted,
-    RunNoted,
-    RunStarted,
-)
+from app.domain.payloads import Controlled, RunClosed, RunCreated, RunInterrupted, RunNoted, RunStarted
 from app.domain.policy import EVALUATOR
 from app.domain.reasons import Reason
 from app.domain.receipt import SYSTEM, Actor

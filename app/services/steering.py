@@ -3,14 +3,15 @@ again by itself once it was delivered, and never answers an approval by accident
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from app.domain.content import Content
 from app.domain.errors import AlreadyClaimed, InvalidInput, NotFound, RunEnded
 from app.domain.events import Draft, Event
 from app.domain.ids import short_id
-from app.domain.payloads import Content, Controlled
+from app.domain.payloads import Controlled
 from app.domain.receipt import Actor
 from app.domain.run import Steering
 from app.ports import Clock
@@ -64,7 +65,7 @@ class SteeringDesk:
                 return message
         raise NotFound("the message cannot be read back")
 
-    async def deliver(self, run: str) -> AsyncIterator[Message]:
+    async def deliver(self, run: str) -> AsyncGenerator[Message, None]:
         """What the runner has not acknowledged, oldest first, then each new message as it comes. Ends with the run."""
         after = self._ledger.head
         for waiting in await self._ledger.read.steering(run):

@@ -6,14 +6,15 @@ import asyncio
 from pathlib import Path
 
 import pytest
-
+from app.domain.content import Content
 from app.domain.errors import Conflict, EngineUnavailable, InvalidInput, NotFound, RunEnded
 from app.domain.events import Draft
-from app.domain.payloads import Content, RunResulted, SteeringDelivered, SteeringSeen
+from app.domain.payloads import RunResulted, SteeringDelivered, SteeringSeen
 from app.domain.reasons import Reason
 from app.ports import EngineStatus
 from app.services.modelcalls import ModelCall
 from app.services.recovery import recover
+
 from tests.house import MAIL, ShelfSandbox, house
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from app.domain.content import Content
 from app.domain.events import Event
-from app.domain.payloads import Content
 from app.domain.receipt import Actor, receipt_id
 from app.domain.run import Action, Run, Steering
 from app.domain.schema import contents_of, decode

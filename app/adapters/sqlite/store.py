@@ -14,11 +14,12 @@ from app.adapters.sqlite.rows import action_row, digests_of, event_of, run_of, r
 from app.domain.chain import Head, Sealed
 from app.domain.errors import HelmError, LedgerUnavailable, LogCorrupt
 from app.domain.events import claims_of
+from app.domain.fold import evolve
 from app.domain.ids import SYSTEM_RUN
 from app.domain.merkle import TILE_LEAVES, TILE_LEVEL, Frontier, leaf_hash, tile_hash
 from app.domain.payloads import RunClosed
 from app.domain.receipt import parse
-from app.domain.run import Run, evolve
+from app.domain.run import Run
 from app.ports import Batch
 
 T = TypeVar("T")
