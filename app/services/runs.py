@@ -239,6 +239,7 @@ class Runs:
     async def _close(self, run: str, ended: Exit) -> None:
         """The one ending of a run: nothing can leave any more, everything open gets an ending, the log is closed."""
         await self._door.close(run)
+        self._tasks.pop(run, None)  # the container is gone: its slot is free
         await self._let_settle(run)
         await self.settle(run, recovered=False, keep=())
         for _ in range(_TRIES):
@@ -252,7 +253,6 @@ class Runs:
                 continue
             except RunEnded:
                 break
-        self._tasks.pop(run, None)
         self._blueprints.pop(run, None)
 
     async def _let_settle(self, run: str) -> None:
