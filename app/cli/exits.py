@@ -1,0 +1,109 @@
+"""Exit codes, and the one way in which a command fails: a line or two on stderr that name the remedy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final, NoReturn
+
+import click
+import typer
+
+from app.domain.errors import BadConfig, BadPolicy, Conflict, HelmError, InvalidInput, LedgerUnavailable, NotFound
+
+OK: Final = 0
+NEGATIVE: Final = 1  # denied, failed, stopped, not verified, refused
+USAGE: Final = 2  # the command, a setting, a file or a name is wrong
+UNREACHABLE: Final = 3  # no server there, or it does not let us in
+CONFLICT: Final = 4  # somebody was faster, or the run has ended
+INTERRUPTED: Final = 130  # Ctrl-C
+HELP: Final = (
+    "Exit codes: 0 done; 1 the answer is no (denied, failed, not verified); 2 wrong usage or configuration; "
+    "3 no server reached; 4 conflict (already answered, run ended); 130 Ctrl-C."
+)
+_BY_STATUS: Final[Mapping[int, int]] = {
+    400: USAGE,
+    401: UNREACHABLE,
+    403: UNREACHABLE,
+    404: USAGE,
+    409: CONFLICT,
+    413: USAGE,
+    421: UNREACHABLE,
+    422: USAGE,
+}
+_USAGE_CODES: Final = frozenset({"BAD_CONFIG", "BAD_POLICY"})
+_USAGE_ERRORS: Final = (BadConfig, BadPolicy, InvalidInput, NotFound, LedgerUnavailable)
+
+
+class Failure(Exception):  # noqa: N818 - a command's end, told in words
+    """A command that cannot go on: `message` names the remedy."""
+
+    def __init__(self, message: str, code: int = NEGATIVE, *, error: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message, self.code = message, code
+        self.error = dict(error or {})
+
+
+def code_of_status(status: int, error_code: str = "") -> int:
+    """The exit code for an answer of the API."""
+    return USAGE if error_code in _USAGE_CODES else _BY_STATUS.get(status, NEGATIVE)
+
+
+def code_of_error(error: HelmError) -> int:
+    """The exit code for an error that was raised here."""
+    if isinstance(error, Conflict):
+        return CONFLICT
+    return USAGE if isinstance(error, _USAGE_ERRORS) else NEGATIVE
+
+
+def say_error(message: str) -> None:
+    """One failure on stderr; characters that could steer a terminal are shown, not sent."""
+    text = "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in message)
+    try:
+        print(f"helm: {text.strip()}", file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def run_program(app: typer.Typer, word: str = "") -> NoReturn:
+    """Run a program's commands and end the process; no error leaves it as a traceback. `word` is the first argument
+    that chose the program."""
+    command = typer.main.get_command(app)
+    args = sys.argv[2:] if word and sys.argv[1:2] == [word] else sys.argv[1:]
+    name = f"helm {word}".strip()
+    sys.exit(_code_of(lambda: command.main(args=args, prog_name=name, standalone_mode=False)))
+
+
+def _code_of(call: Callable[[], object]) -> int:
+    try:
+        result = call()
+        sys.stdout.flush()
+    except Failure as failure:
+        say_error(failure.message)
+        return failure.code
+    except HelmError as error:
+        say_error(error.message)
+        return code_of_error(error)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); Python would complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        say_error(f"{error.filename or 'the system'}: {error.strerror or error}")
+        return NEGATIVE
+    except Exception as error:  # noqa: BLE001 - the last line of defence: people get words, debug gets the traceback
+        say_error(f"something broke inside helm ({type(error).__name__}); HELM_LOG=debug shows where")
+        if os.environ.get("HELM_LOG") == "debug":
+            logging.getLogger("helm").error("command failed", exc_info=True)
+        return NEGATIVE
+    return result if isinstance(result, int) else OK

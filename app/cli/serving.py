@@ -1,0 +1,171 @@
+"""The server as people and programs reach it: the services of `bootstrap` behind the dashboard and the API, on a TCP port
+and on a Unix socket for Caddy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import re
+import socket
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from app import __version__
+from app.adapters.clock import SystemClock
+from app.adapters.keys import write_secret
+from app.adapters.listeners import Server, listener, stopped, tcp_socket, unix_socket, until_started
+from app.adapters.passwords import Argon2Passwords
+from app.adapters.people import SqlitePeople
+from app.adapters.providers import BASES
+from app.adapters.sqlite.connection import lock_file
+from app.bootstrap import RECEIPT_KEY, ensure_secret, prepare_home, running
+from app.domain.errors import BadConfig
+from app.ports import Sandbox
+from app.services.people import PeopleDesk
+from app.services.services import Services
+from app.settings import ROOT, Settings
+from app.web.app import create_web_app
+from app.web.settings import WebSettings
+from app.web.views_plain import KeyStatus
+
+CLI_FILE: Final = "cli.json"
+CLI_TOKEN: Final = "helm cli"
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+_ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A server that takes connections. `link` signs its owner in, once, within 15 minutes."""
+
+    settings: Settings
+    services: Services
+    people: PeopleDesk
+    link: str
+    ended: Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(settings: Settings, *, sandbox: Sandbox | None = None) -> AsyncIterator[Serving]:
+    """Serve an installation. Raises BadConfig (taken port, second server, unusable folder), BadPolicy, LogCorrupt."""
+    prepare_home(settings)
+    async with AsyncExitStack() as stack:
+        # The port first: where it is taken, nothing else has begun.
+        port = stack.enter_context(_bound(settings))
+        settings = replace(settings, port=port.getsockname()[1])
+        services = await stack.enter_async_context(running(settings, sandbox=sandbox))
+        people = open_people(settings, stack)
+        app = create_web_app(services, people, web_settings(settings))
+        path = settings.home / "sockets" / "web.sock"
+        caddy = unix_socket(path, 0o660)
+        stack.callback(path.unlink, missing_ok=True)
+        server = listener(app)
+        task = asyncio.create_task(server.serve(sockets=[port, caddy]), name="web")
+        stack.push_async_callback(stopped, server, task)
+        await until_started(server, task)
+        await _hand_out_token(stack, settings, people)
+        link = await new_link(settings, people, local_account())
+        yield Serving(settings, services, people, link, _waiter(server, task))
+
+
+def _waiter(server: Server, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:
+    async def ended() -> None:
+        await asyncio.shield(task)
+
+    return ended
+
+
+def _bound(settings: Settings) -> socket.socket:
+    try:
+        return tcp_socket(settings.host, settings.port)
+    except BadConfig:
+        # Most often it is our own server: then that is what has to be said.
+        os.close(lock_file(settings.home / "helm.lock"))
+        raise
+
+
+def open_people(settings: Settings, stack: AsyncExitStack) -> PeopleDesk:
+    """Who may come in, from `people.db`."""
+    store = SqlitePeople(settings.home / "people.db")
+    stack.callback(store.close)
+    return PeopleDesk(store, Argon2Passwords(), SystemClock())
+
+
+async def new_link(settings: Settings, people: PeopleDesk, account: str) -> str:
+    """The address of a new one-time login link."""
+    return f"{settings.origins[0] if settings.origins else settings.url}/login/link/{await people.new_link(account)}"
+
+
+def local_account() -> str:
+    """The account of who runs this: the system's user name, where it can be an account."""
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        name = ""
+    return name if _ACCOUNT.fullmatch(name) else "owner"
+
+
+async def _hand_out_token(stack: AsyncExitStack, settings: Settings, people: PeopleDesk) -> None:
+    """Let commands of the same user find and use this server; both file and token are gone when it stops."""
+    person = await people.ensure_person(local_account())
+    for old in await people.tokens(person.id):
+        if old.name == CLI_TOKEN:
+            await people.end_token(old.id, person.id)
+    token, secret = await people.new_token(person.id, CLI_TOKEN)
+    path = settings.home / CLI_FILE
+    facts = {"url": local_url(settings), "token": secret, "pid": os.getpid()}
+    write_secret(path, json.dumps(facts).encode("ascii") + b"\n")
+    stack.push_async_callback(people.end_token, token.id, person.id)
+    stack.callback(path.unlink, missing_ok=True)
+
+
+def local_url(settings: Settings) -> str:
+    """The listener by its literal address: a name could resolve to another one."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "localhost": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def web_settings(settings: Settings) -> WebSettings:
+    """What the dashboard is told: under which names it is reached, its secret, its files."""
+    names = {urlsplit(origin).netloc.lower() for origin in settings.origins}
+    local = {f"{name}:{settings.port}" for name in ("localhost", "127.0.0.1", "[::1]")}
+    if settings.host not in (*_LOOPBACK, *_ANYWHERE):
+        local.add(f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}")
+    # Behind Caddy with its own certificates the browser says plain "localhost"; a public name is in HELM_ORIGINS.
+    outside = settings.origins or ("https://localhost",)
+    return WebSettings(
+        hosts=frozenset(names | local | {"localhost"}),
+        origins=frozenset({f"http://{name}" for name in local} | {origin.lower() for origin in outside}),
+        secret=ensure_secret(settings.keys / "web.secret"),
+        templates=ROOT / "templates",
+        static=ROOT / "static",
+        trust_proxy=True,
+        version=__version__,
+        log_path=str(settings.database),
+        key_id=RECEIPT_KEY,
+        about=(("Version", __version__), ("State", str(settings.home)), ("Policies", str(settings.policies))),
+        provider_keys=lambda: key_statuses(settings),
+    )
+
+
+def key_statuses(settings: Settings) -> tuple[KeyStatus, ...]:
+    """Which provider keys there are, and whether their files are closed to others."""
+    return tuple(_key_status(name, settings.keys / "providers" / name) for name in BASES)
+
+
+def _key_status(name: str, path: Path) -> KeyStatus:
+    command = f"helm key set {name}"
+    try:
+        facts = path.lstat()
+    except OSError:
+        return KeyStatus(name, False, True, str(path), command)
+    private = stat.S_ISREG(facts.st_mode) and not stat.S_IMODE(facts.st_mode) & 0o077
+    return KeyStatus(name, True, private, str(path), command)
