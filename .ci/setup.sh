@@ -242,7 +242,7 @@ main() {
             environment requirements-dev.lock
             ;;
         serve)
-            [ ! -f "$VENV/agent-image" ] || export HELM_AGENT_IMAGE="${HELM_AGENT_IMAGE:-$(cat "$VENV/agent-image")}"
+            [ ! -f "$VENV/agent-image" ] || export HELM_IMAGE="${HELM_IMAGE:-$(cat "$VENV/agent-image")}"
             [ "${HELM_VIA_GROUP:-}" != 1 ] || exec sg docker -c "exec $(printf '%q' "$VENV/bin/helm") serve"
             exec "$VENV/bin/helm" serve
             ;;
