@@ -171,7 +171,7 @@ class SqlitePeople:
             person = _owner(rows, digest, now_ms)
             rows.execute(delete(LinkRow).where(col(LinkRow.expires_ms) <= now_ms))
             # Another process (the CLI) may have been faster: who deletes the row has the link.
-            spent = rows.execute(delete(LinkRow).where(col(LinkRow.digest) == digest)).rowcount
+            spent = rows.connection().execute(delete(LinkRow).where(col(LinkRow.digest) == digest)).rowcount
             return person if spent == 1 else None
 
         return await self._do(work)

@@ -1,0 +1,153 @@
+"""The inbox as people see it: the items in order, and the open card with everything that an answer needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from app.domain.canonical import strict_loads
+from app.domain.errors import HelmError, InvalidInput, NotFound
+from app.domain.events import Event
+from app.domain.payloads import VerdictGiven
+from app.domain.run import Action, Run
+from app.web.action_rows import at
+from app.web.context import Web
+from app.web.payloads import Payload, payload_of
+from app.web.rows import AnswerState
+from app.web.run_views import agent_words, foot_card, item_key, item_of, sorted_items, words_before
+from app.web.views import Card, Fact, InboxItem, ItemKind, PastDecision, RuleText, Touch
+
+_LOOK_BACK: Final = 30
+_PAST: Final = 6
+_PAST_LOOK: Final = 300
+
+
+async def items_of(web: Web) -> tuple[list[Action], list[InboxItem]]:
+    """What waits, by the cost of waiting."""
+    now = web.now()
+    runs: dict[str, Run] = {}
+    actions, items = [], []
+    for action in sorted_items(await web.services.ledger.read.inbox(), now):
+        run = runs.get(action.run) or await web.services.ledger.read.run(action.run)
+        if run is None:
+            continue
+        runs[action.run] = run
+        actions.append(action)
+        items.append(item_of(action, run, now))
+    return actions, items
+
+
+async def action_of(web: Web, key: str) -> Action:
+    """The action behind an inbox key (its approval, or its own id). Raises NotFound."""
+    read = web.services.ledger.read
+    action = await read.action(approval=key) or await read.action(id=key)
+    if action is None or not (action.approval or action.status == "unknown"):
+        raise NotFound("there is no such item in the inbox")
+    return action
+
+
+async def card_of(web: Web, action: Action, account: str, actions: list[Action]) -> Card:
+    """The whole card of an item."""
+    read = web.services.ledger.read
+    run = await web.services.runs.get(action.run)
+    intent = await read.event(action.intent)
+    keys = [item_key(other) for other in actions]
+    mine = item_key(action)
+    at_index = keys.index(mine) if mine in keys else -1
+    agent, is_sub = agent_words(action)
+    card = foot_card(action, run, account, keys[at_index + 1] if 0 <= at_index < len(keys) - 1 else "")
+    return replace(
+        card,
+        key=mine,
+        kind=ItemKind.UNKNOWN if action.status == "unknown" and action.state == "ended" else ItemKind.PERMISSION,
+        agent=agent or "lead agent",
+        sub_agent=is_sub,
+        position=at_index + 1,
+        total=max(len(keys), 1),
+        previous_key=keys[at_index - 1] if at_index > 0 else "",
+        why=await _why(web, action, intent),
+        payload=_payload(action, intent),
+        facts=await _facts(web, action),
+        available=("allow", "deny") if card.answer.state is AnswerState.OPEN and action.state == "waiting" else (),
+        touches=_touches(action, intent),
+        rule=_rule(web, run, action),
+        past=await _past(web, action),
+    )
+
+
+async def _why(web: Web, action: Action, intent: Event | None) -> str:
+    if action.status == "unknown":
+        return "Helm released this, and the connection to it was lost before its result came back. Look at what it did."
+    agent = intent.actor.id if intent is not None else ""
+    before = await web.services.ledger.read.events(before=action.opened_seq, run=action.run, limit=_LOOK_BACK)
+    return words_before(before, "" if agent == "lead" else agent)
+
+
+def arguments_of(intent: Event | None) -> Mapping[str, Any]:
+    """The arguments of an intent; what is no JSON object is shown under one key, whole."""
+    if intent is None:
+        return {}
+    data = intent.content("args")
+    try:
+        value = strict_loads(data, max_bytes=2**21)
+    except InvalidInput:
+        return {"arguments": data.decode("utf-8", "replace")}
+    return value if isinstance(value, dict) else {"arguments": value}
+
+
+def _payload(action: Action, intent: Event | None) -> Payload:
+    size = len(intent.content("args")) if intent is not None else 0
+    return payload_of(action.tool, arguments_of(intent), action.args, size)
+
+
+async def _facts(web: Web, action: Action) -> tuple[Fact, ...]:
+    verdict = await web.services.ledger.read.event(action.verdict) if action.verdict else None
+    digest = verdict.payload.policy_digest if verdict and isinstance(verdict.payload, VerdictGiven) else ""
+    grade = "Helm owns the only path" if action.grade == "structural" else "a hook in the container asks first"
+    facts = [
+        Fact("Caught by", f"rule {action.rule}" if action.rule else action.reason_code, action.reason_code),
+        Fact("Risk", action.risk),
+        Fact("Enforcement", action.grade, grade),
+    ]
+    if digest:
+        facts.append(Fact("Policy", digest.removeprefix("sha256:")[:12]))
+    return tuple(facts)
+
+
+def _touches(action: Action, intent: Event | None) -> tuple[Touch, ...]:
+    arguments = arguments_of(intent)
+    touches = []
+    for name in ("to", "cc", "bcc"):
+        value = arguments.get(name)
+        for person in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            touches.append(Touch("you", str(person), name))
+    path = arguments.get("file_path") or arguments.get("path")
+    if isinstance(path, str):
+        touches.append(Touch("file", path, action.effect_class))
+    if isinstance(arguments.get("command"), str):
+        touches.append(Touch("term", "a shell in the container", action.effect_class))
+    if action.door == "egress" or isinstance(arguments.get("url"), str):
+        touches.append(Touch("globe", action.target, "network"))
+    return tuple(touches[:12])
+
+
+def _rule(web: Web, run: Run, action: Action) -> RuleText | None:
+    if not action.rule:
+        return None
+    try:
+        file, lines = web.services.library.rule_text(run.policy, action.rule)
+    except HelmError:
+        return RuleText(action.rule)
+    return RuleText(action.rule, file, tuple(lines))
+
+
+async def _past(web: Web, action: Action) -> tuple[PastDecision, ...]:
+    """Earlier answers about the same tool, the newest first."""
+    ended = await web.services.ledger.read.actions(state="ended", limit=_PAST_LOOK)
+    same = [
+        PastDecision(other.target, other.answer == "approve", at(other.answered_ts))
+        for other in ended
+        if other.tool == action.tool and other.answer in ("approve", "deny") and other.id != action.id
+    ]
+    return tuple(same[:_PAST])

@@ -1,0 +1,181 @@
+"""A run and its actions as the views of lists, headers and cards. Pure: what must be read is read by the callers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.domain.events import Event
+from app.domain.run import Action, Run
+from app.web.action_rows import LEAD, answer_state, answer_word, at, status_of
+from app.web.rows import AnswerState, SteerMode, Tone
+from app.web.text import span
+from app.web.views import Answer, Card, InboxItem, ItemKind, Money, RunHead, RunRow
+
+HOUR_MS: Final = 3_600_000
+_COST: Final = {
+    "irreversible": "cannot be undone",
+    "high": "high risk",
+    "medium": "medium risk",
+    "low": "low risk",
+}
+
+
+def money_of(run: Run) -> Money:
+    """What a run has spent, what is reserved, and its cap."""
+    return Money(run.spent_micro, max(0, run.held_micro), run.budget_micro)
+
+
+def name_of(run: Run) -> str:
+    """What people call a run."""
+    return run.title or f"Run {run.no}"
+
+
+def head_of(run: Run, task: str) -> RunHead:
+    """The header of a run's page. Steering is offered while an agent can still read it."""
+    waiting = run.waiting()
+    steerable = run.live and not run.stopping
+    return RunHead(
+        run_id=run.id,
+        name=name_of(run),
+        task=task,
+        blueprint=run.blueprint,
+        status=status_of(run),
+        money=money_of(run),
+        started_ms=at(run.opened_ts),
+        ended_ms=at(run.closed_ts) or None,
+        heard_ms=at(run.last_ts),
+        can_stop=run.live and not run.stopping,
+        modes=(SteerMode.QUEUE, SteerMode.STEER, SteerMode.INTERRUPT) if steerable else (),
+        approval=waiting[0].approval if waiting else "",
+    )
+
+
+def row_of(run: Run, task: str, now_ms: int) -> RunRow:
+    """A line of the runs table."""
+    needs, tone = _needs(run, now_ms)
+    return RunRow(
+        run_id=run.id,
+        name=name_of(run),
+        task=task,
+        blueprint=run.blueprint,
+        status=status_of(run),
+        money=money_of(run),
+        heard_ms=at(run.last_ts),
+        needs=needs,
+        needs_tone=tone,
+    )
+
+
+def _needs(run: Run, now_ms: int) -> tuple[str, Tone]:
+    waiting = run.waiting()
+    if waiting:
+        words = f"{len(waiting)} permission{'s' if len(waiting) > 1 else ''}"
+        soonest = min((at(action.expires) for action in waiting if action.expires), default=0)
+        return (f"{words}, {span(soonest - now_ms)}" if soonest > now_ms else words), Tone.NEED
+    if run.unknown:
+        return f"{run.unknown} unknown outcome{'s' if run.unknown > 1 else ''}", Tone.NEED
+    if run.live and run.interrupted:
+        return "interrupted", Tone.NEED
+    return "", Tone.QUIET
+
+
+def agent_words(action: Action) -> tuple[str, bool]:
+    """The agent behind an action, and whether it is a sub-agent. `lead/researcher` is the researcher."""
+    name = action.agent.rpartition("/")[2]
+    return ("", False) if name in LEAD else (name, True)
+
+
+def item_key(action: Action) -> str:
+    """The key of an inbox item: its approval while somebody is asked, otherwise the action itself."""
+    return action.approval if action.state == "waiting" else action.id
+
+
+def item_of(action: Action, run: Run, now_ms: int) -> InboxItem:
+    """A line of the inbox."""
+    agent, _ = agent_words(action)
+    expires = at(action.expires) or None
+    if action.state != "waiting":
+        title = f"Nobody knows whether this happened: {action.title or action.target or action.tool}"
+        return InboxItem(
+            action.id,
+            ItemKind.UNKNOWN,
+            title,
+            name_of(run),
+            agent,
+            _COST.get(action.risk, ""),
+            "Outcome unknown",
+            at(action.ended_ts or action.opened_ts),
+            None,
+            status_of(run),
+        )
+    soon = expires is not None and expires - now_ms < HOUR_MS
+    group = "Expires soon" if soon else "Cannot be undone" if action.risk == "irreversible" else "When you can"
+    return InboxItem(
+        action.approval,
+        ItemKind.PERMISSION,
+        action.title or action.target,
+        name_of(run),
+        agent,
+        _COST.get(action.risk, ""),
+        group,
+        at(action.opened_ts),
+        expires,
+        status_of(run),
+    )
+
+
+def sorted_items(actions: list[Action], now_ms: int) -> list[Action]:
+    """By the cost of waiting: expires within the hour, cannot be undone, the rest, then unknown outcomes."""
+
+    def cost(action: Action) -> tuple[int, int, int]:
+        expires = at(action.expires)
+        if action.state != "waiting":
+            return 3, -action.opened_seq, 0
+        if expires and expires - now_ms < HOUR_MS:
+            return 0, expires, action.opened_seq
+        return (1 if action.risk == "irreversible" else 2), expires, action.opened_seq
+
+    return sorted(actions, key=cost)
+
+
+def answer_of(action: Action, account: str) -> Answer:
+    """What was answered and what became of it, for one person."""
+    state = answer_state(action)
+    return Answer(
+        state=state,
+        answer=answer_word(action),
+        by=action.answered_by,
+        at_ms=at(action.answered_ts) or None,
+        reason=action.answer_reason,
+        note=f"outcome {action.status}" if state is AnswerState.FAILED else "",
+        mine=action.answered_by == account,
+    )
+
+
+def foot_card(action: Action, run: Run, account: str, next_key: str = "") -> Card:
+    """As much of a card as its foot draws."""
+    return Card(
+        key=action.approval or action.id,
+        kind=ItemKind.PERMISSION,
+        title=action.title or action.target,
+        run_id=run.id,
+        run_name=name_of(run),
+        agent="",
+        blueprint=run.blueprint,
+        seq=action.request_seq or action.opened_seq,
+        position=0,
+        total=0,
+        since_ms=at(action.opened_ts),
+        money=money_of(run),
+        expires_ms=at(action.expires) or None,
+        answer=answer_of(action, account),
+        next_key=next_key,
+    )
+
+
+def words_before(events: list[Event], agent: str) -> str:
+    """The agent's own last words before an intent; "" where it said nothing."""
+    for event in reversed(events):
+        if event.name == "model.output" and getattr(event.payload, "agent", "") == agent:
+            return event.text("text")[:1_000]
+    return ""

@@ -1,0 +1,102 @@
+"""Settings: provider keys (whether they are there), signed-in devices, API tokens, the password."""
+
+from litestar import get, post
+from litestar.response import Response
+
+from app.domain.errors import Forbidden, InvalidInput
+from app.services.people_port import Session
+from app.web.context import Html, Req, form_of, is_fragment, viewer_of, web_of
+from app.web.session import Viewer
+from app.web.shell import html, redirect, shell_of
+from app.web.views_plain import SessionRow, SettingsPage
+
+
+@get("/settings")
+async def settings_page(request: Req) -> Html:
+    """The page."""
+    web, viewer = web_of(request), viewer_of(request)
+    sessions = await web.people.sessions(viewer.person)
+    page = SettingsPage(
+        shell=await shell_of(request),
+        keys=web.settings.provider_keys(),
+        sessions=tuple(_row(session, viewer) for session in sessions),
+        about=await _about(request),
+    )
+    return html(request, page)
+
+
+def _row(session: Session, viewer: Viewer) -> SessionRow:
+    return SessionRow(
+        session.id, session.device, session.address, session.created_ms, session.seen_ms, session.id == viewer.key
+    )
+
+
+async def _about(request: Req) -> tuple[tuple[str, str], ...]:
+    web = web_of(request)
+    report = await web.pulse.report()
+    facts = [("Version", web.settings.version or "unknown"), ("Log", web.services.ledger.log)]
+    if report is not None:
+        facts.append(("Engine", report.engine.version or report.engine.reason or "none"))
+    return (*facts, *web.settings.about)
+
+
+@post("/settings/sessions/{key:str}/revoke", status_code=200)
+async def session_revoke(request: Req, key: str) -> Html:
+    """Sign a device out, at once."""
+    web, viewer = web_of(request), viewer_of(request)
+    await web.people.end_session(key, viewer.person)
+    return redirect("/settings")
+
+
+@post("/settings/sessions/revoke-others", status_code=200)
+async def sessions_revoke(request: Req) -> Html:
+    """Sign out everywhere else."""
+    await web_of(request).people.end_others(_session(request))
+    return redirect("/settings")
+
+
+@post("/settings/password", status_code=200)
+async def password_change(request: Req) -> Html:
+    """Set a new password; every other device is signed out."""
+    fields = await form_of(request)
+    if fields.get("password", "") != fields.get("again", ""):
+        raise InvalidInput("the two passwords differ")
+    await web_of(request).people.change_password(
+        _session(request), fields.get("current", ""), fields.get("password", "")
+    )
+    return redirect("/settings")
+
+
+@post("/settings/tokens", status_code=200)
+async def token_create(request: Req) -> Response[dict[str, str]]:
+    """A new API token; its secret is shown in this answer and never again."""
+    web, viewer = web_of(request), viewer_of(request)
+    token, secret = await web.people.new_token(viewer.person, (await form_of(request)).get("name", ""))
+    return Response({"id": token.id, "name": token.name, "token": secret})
+
+
+@get("/settings/tokens")
+async def tokens_list(request: Req) -> Response[dict[str, list[dict[str, str | int]]]]:
+    """The names of the tokens."""
+    web, viewer = web_of(request), viewer_of(request)
+    tokens = await web.people.tokens(viewer.person)
+    shown: list[dict[str, str | int]] = [
+        {"id": token.id, "name": token.name, "created_ms": token.created_ms, "seen_ms": token.seen_ms}
+        for token in tokens
+    ]
+    return Response({"tokens": shown})
+
+
+@post("/settings/tokens/{key:str}/revoke", status_code=200)
+async def token_revoke(request: Req, key: str) -> Html:
+    """Revoke a token, at once."""
+    web, viewer = web_of(request), viewer_of(request)
+    await web.people.end_token(key, viewer.person)
+    return Response("", status_code=204, media_type="text/plain") if is_fragment(request) else redirect("/settings")
+
+
+def _session(request: Req) -> Session:
+    session = viewer_of(request).session
+    if session is None:
+        raise Forbidden("this is done in a signed-in browser")
+    return session
