@@ -18,8 +18,8 @@ _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _TOOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\*?")
 _AGENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _URL: Final = re.compile(r"(?:https?://[^\s@]{1,500}|demo:[a-z0-9][a-z0-9-]{0,62})")
-_MEMORY: Final = re.compile(r"[1-9]\d{0,5}[mg]")
-_CPUS: Final = re.compile(r"(?:[1-9]\d?|0)(?:\.\d{1,2})?")
+_MEMORY: Final = re.compile(r"[1-9][0-9]{0,5}[mg]")
+_CPUS: Final = re.compile(r"(?:[1-9][0-9]?|0)(?:\.[0-9]{1,2})?")
 _TOP: Final = (
     *("name", "title", "description", "runtime", "model", "policy", "task", "tools", "network", "demo"),
     *("max_turns", "timeout_minutes", "budget", "egress", "mcp", "workspace", "agents", "resources"),

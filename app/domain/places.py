@@ -23,7 +23,7 @@ _PATH_KEYS: Final = ("file_path", "notebook_path", "path")
 def resolve(path: str, cwd: str) -> str:
     """The absolute, normalized form of a path; `~` stays in front of what lies in the home folder."""
     if path == "~" or path.startswith("~/"):
-        rest = posixpath.normpath("/" + path[1:])
+        rest = "/" + posixpath.normpath("/" + path[1:]).lstrip("/")
         return HOME if rest == "/" else HOME + rest
     joined = posixpath.normpath(posixpath.join(cwd, path))
     return "/" + joined.lstrip("/") if joined.startswith("/") else joined

@@ -13,9 +13,9 @@ from app.domain.toml_text import Table, read_toml
 MILLION: Final = 1_000_000
 # Tokens that the provider adds to a request by itself (its own preamble for tool use) and that no body byte pays for.
 HIDDEN_TOKENS: Final = 4096
-_USD: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,6}))?")
+_USD: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\*?")
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FIELDS: Final = {
     "input": "input_tokens",
     "output": "output_tokens",

@@ -22,7 +22,10 @@ from app.domain.shell_unwrap import STDIN_CODE, Inner, unwrap
 from app.domain.shell_words import Command, Feed, Word, expand, source_of
 
 SHELL_PARSER: Final = "tree-sitter-bash/" + version("tree-sitter-bash")
-MAX_COMMAND: Final = 64 * 1024
+MAX_COMMAND: Final = 16 * 1024
+# The parser's recovery from errors costs time and memory that grow with the square of the text, so it is stopped after
+# so many of its own steps (not after a time: the answer must be the same on every machine), and at the first error.
+MAX_STEPS: Final = 120
 MAX_COMMANDS: Final = 200
 MAX_SCRIPTS: Final = 8
 MAX_DEPTH: Final = 120
@@ -40,7 +43,7 @@ def shell_view(command: object, cwd: str) -> Json:
     """What a rule sees as `shell`: `commands` ({name, argv, redirects}), their `names`, the `hazards` that were found,
     and `unclear` when some of it could not be read. No command at all is unclear."""
     reader = _Reader(cwd)
-    if isinstance(command, str) and command.strip() and len(command) <= MAX_COMMAND:
+    if isinstance(command, str) and command.strip() and len(command.encode("utf-8", "replace")) <= MAX_COMMAND:
         reader.script(command)
     else:
         reader.unclear = True
@@ -83,9 +86,11 @@ class _Reader:
         if self._scripts > MAX_SCRIPTS or _INVISIBLE.search(text):
             self.unclear = True
             return
-        root = Parser(_LANGUAGE).parse(text.encode("utf-8", "replace")).root_node
-        if root.has_error:
+        root = _parse(text)
+        if root is None or root.has_error:
             self.unclear = True
+        if root is None:
+            return
         outer = self._values
         self._values = {**outer, **_constants(root, text)}
         self._visit(root, _Where(feed))
@@ -168,6 +173,9 @@ class _Reader:
 
     def _substitutions(self, node: Node | None, where: _Where) -> None:
         """Visit the commands inside $(...), `...` and <(...)."""
+        if where.depth > MAX_DEPTH:
+            self.unclear = True
+            return
         for child in node.children if node is not None else ():
             if child.type in ("command_substitution", "process_substitution"):
                 self._visit(child, replace(where, feed=None))
@@ -212,9 +220,12 @@ class _Reader:
         """Emit a command, and go on with the one that it runs itself, if it does."""
         if not words:
             return
+        if level > MAX_SCRIPTS:
+            self.unclear = True
+            return
         first = words[0]
         name = posixpath.basename(first.text) or first.text
-        if first.dynamic or _NAME.fullmatch(first.text) is None or level > MAX_SCRIPTS:
+        if first.dynamic or _NAME.fullmatch(first.text) is None:
             self.unclear = True
             if fetched:
                 self.marks.add("pipe-to-shell")
@@ -267,6 +278,26 @@ class _Reader:
 
 
 _HEREDOC_PARTS: Final = frozenset({"heredoc_start", "heredoc_body", "heredoc_end", "file_redirect"})
+
+
+def _parse(text: str) -> Node | None:
+    """The syntax tree of a script; None when the parser was stopped. A tree with small errors is still worth a look."""
+    data = text.encode("utf-8", "replace")
+    steps = 0
+
+    def stop(offset: int, has_error: bool) -> bool:
+        nonlocal steps
+        steps += 1
+        return has_error or steps > MAX_STEPS
+
+    try:
+        return (
+            Parser(_LANGUAGE)
+            .parse(lambda offset, _: data[offset : offset + MAX_COMMAND], progress_callback=stop)
+            .root_node
+        )
+    except ValueError:  # what the binding raises for a parse that was stopped
+        return None
 
 
 _NAMES: Final = re.compile(r"(?<![$\w{])[A-Za-z_]\w*")

@@ -1,0 +1,1 @@
+"""The bundles that Helm ships, against their own tables."""
