@@ -63,6 +63,7 @@ const apply = {
     if (!list) return;
     for (const fresh of [...parse(html).children]) {
       const there = fresh.id && document.getElementById(fresh.id);
+      if (there?.dataset.kind === "lane") continue; // its lines are in it already
       if (there) { there.replaceWith(fresh); wake(fresh); continue; }
       fresh.classList.add("new");
       list.append(fresh);
@@ -99,7 +100,7 @@ const apply = {
 
 // --- the socket ----------------------------------------------------------------------------------------------------
 const live = {
-  cursor: 0, head: 0, state: "wait", since: null, socket: null, tries: 0, timer: 0, frames: [], due: false, beat: 0,
+  cursor: 0, head: 0, state: "wait", since: null, socket: null, tries: 0, timer: 0, frames: [], due: false, notice: 0,
 
   show(state) {
     this.state = state;
@@ -108,7 +109,12 @@ const live = {
       : state === "offline" ? `offline since ${hhmm(this.since)}` : "connecting";
     for (const node of bound("sync")) { node.textContent = words; node.dataset.state = state; }
     const banner = one("#offline");
-    if (banner) { banner.hidden = state !== "offline"; if (this.since) say("offline-since", hhmm(this.since)); }
+    if (this.since) say("offline-since", hhmm(this.since));
+    clearTimeout(this.notice);
+    if (!banner) return;
+    // A blink of the line moves nothing on the page: the chip says it, the banner comes when it lasts.
+    if (state === "offline") this.notice = setTimeout(() => { banner.hidden = false; }, 2000);
+    else banner.hidden = true;
   },
 
   async open() {
