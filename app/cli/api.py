@@ -1,5 +1,5 @@
-"""The server's API as commands use it: found through `$HELM_HOME/cli.json` (or HELM_URL and HELM_TOKEN), its errors turned
-into failures that name the remedy."""
+"""The API of a server as commands use it: found through `$HELM_HOME/cli.json` (or HELM_URL and HELM_TOKEN), its errors
+turned into failures that name the remedy."""
 
 from __future__ import annotations
 
@@ -102,8 +102,14 @@ class Api:
 
     def post(self, path: str, body: Mapping[str, Any] | None = None, timeout: float | None = None) -> Any:
         """The answer to a POST."""
-        limit = {} if timeout is None else {"timeout": timeout}
-        return self._ask("POST", path, json=dict(body) if body is not None else {}, **limit)
+        limit = self._client.timeout if timeout is None else httpx.Timeout(timeout, connect=5.0)
+        return self._ask("POST", path, json=dict(body) if body is not None else {}, timeout=limit)
+
+    def health(self) -> dict[str, Any]:
+        """The state of every part; a server that is not well answers as well as one that is."""
+        answer = self._ask("GET", "/api/v1/health", accepted=(503,))
+        self._member(answer, "ok")
+        return dict(answer)
 
     def stop(self, run: str) -> Any:
         """Stop a run; returns when its tree is gone."""
@@ -119,7 +125,7 @@ class Api:
             raise Failure("what answers there is not a Helm server of this version", UNREACHABLE)
         return answer[name]
 
-    def _ask(self, method: str, path: str, **options: Any) -> Any:
+    def _ask(self, method: str, path: str, *, accepted: tuple[int, ...] = (), **options: Any) -> Any:
         try:
             answer = self._client.request(method, path, **options)
         except httpx.TimeoutException:
@@ -130,7 +136,7 @@ class Api:
             found = answer.json()
         except ValueError:
             raise Failure(f"{self.place.url} is not a Helm server (HTTP {answer.status_code})", UNREACHABLE) from None
-        if answer.is_success:
+        if answer.is_success or (answer.status_code in accepted and "error" not in found):
             return found
         raise _failure(answer.status_code, found)
 
@@ -160,8 +166,7 @@ def one_run(api: Api, word: str) -> str:
     number = word.removeprefix("#")
     if is_run_id(word):
         return word
-    rows = api.get("/api/v1/runs", limit=200)
-    rows = rows.get("runs", []) if isinstance(rows, dict) else rows
+    rows = rows_of(api.get("/api/v1/runs", limit=200), "runs")
     if number.isascii() and number.isdigit():
         found = [row["id"] for row in rows if row["no"] == int(number)]
     else:
@@ -170,3 +175,11 @@ def one_run(api: Api, word: str) -> str:
         return str(found[0])
     what = "several runs begin" if found else "no run is named or begins"
     raise Failure(f"{what} with {word[:40]!r}; list them with: helm runs", USAGE)
+
+
+def rows_of(answer: Any, name: str) -> list[dict[str, Any]]:
+    """The list in an answer, under its name or by itself. Raises Failure."""
+    rows = answer.get(name) if isinstance(answer, dict) else answer
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Failure("what answers there is not a Helm server of this version", UNREACHABLE)
+    return rows

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from app.domain.errors import BadConfig, BadPolicy, Conflict, HelmError, InvalidInput, LedgerUnavailable, NotFound
 
@@ -37,7 +37,7 @@ _USAGE_CODES: Final = frozenset({"BAD_CONFIG", "BAD_POLICY"})
 _USAGE_ERRORS: Final = (BadConfig, BadPolicy, InvalidInput, NotFound, LedgerUnavailable)
 
 
-class Failure(Exception):  # noqa: N818 - a command's end, told in words
+class Failure(Exception):
     """A command that cannot go on: `message` names the remedy."""
 
     def __init__(self, message: str, code: int = NEGATIVE, *, error: Mapping[str, str] | None = None) -> None:
@@ -86,13 +86,10 @@ def _code_of(call: Callable[[], object]) -> int:
     except HelmError as error:
         say_error(error.message)
         return code_of_error(error)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
+    except TyperException as error:
+        _say_usage(error)
         return USAGE
-    except click.ClickException as error:
-        error.show()
-        return USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`); Python would complain about it at exit.
@@ -101,9 +98,19 @@ def _code_of(call: Callable[[], object]) -> int:
     except OSError as error:
         say_error(f"{error.filename or 'the system'}: {error.strerror or error}")
         return NEGATIVE
-    except Exception as error:  # noqa: BLE001 - the last line of defence: people get words, debug gets the traceback
+    except Exception as error:
+        # The last line of defence, as a supervisor: people get words, debug gets the traceback.
         say_error(f"something broke inside helm ({type(error).__name__}); HELM_LOG=debug shows where")
         if os.environ.get("HELM_LOG") == "debug":
             logging.getLogger("helm").error("command failed", exc_info=True)
         return NEGATIVE
     return result if isinstance(result, int) else OK
+
+
+def _say_usage(error: TyperException) -> None:
+    """What is wrong with the words, and where they are explained; nothing where the help was shown already."""
+    context = getattr(error, "ctx", None)
+    path = str(getattr(context, "command_path", "helm"))
+    text = error.format_message().strip().rstrip(".")
+    if text:
+        say_error(f"{text[:1].lower()}{text[1:]}; see: {path} --help")

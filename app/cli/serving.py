@@ -1,5 +1,5 @@
-"""The server as people and programs reach it: the services of `bootstrap` behind the dashboard and the API, on a TCP port
-and on a Unix socket for Caddy."""
+"""The server as people and programs reach it: the services of `bootstrap` behind dashboard and API, on a TCP port and
+on a Unix socket for Caddy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from app.web.settings import WebSettings
 from app.web.views_plain import KeyStatus
 
 CLI_FILE: Final = "cli.json"
-CLI_TOKEN: Final = "helm cli"
+CLI_TOKEN: Final = "helm cli"  # noqa: S105 - its name, not its secret
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared
 _ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")

@@ -1,0 +1,113 @@
+"""Commands that work on the files of an installation themselves, whether its server runs or not: login links, tokens,
+the check of the log, and making its projections again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from app.adapters.sqlite.connection import lock_file
+from app.adapters.sqlite.store import rebuild as rebuild_file
+from app.bootstrap import prepare_home
+from app.cli.api import read_place
+from app.cli.exits import HELP, OK, USAGE, Failure, run_program
+from app.cli.output import print_json
+from app.cli.serving import local_account, open_people
+from app.services.people import PeopleDesk
+from app.settings import Settings, read_settings
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, epilog=HELP)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+@app.command("login-link")
+def login_link(
+    account: Annotated[str, typer.Argument(help="Who signs in; a new name makes a new account.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Print a new one-time login link, good for 15 minutes."""
+    settings = read_settings(os.environ)
+    name = account or local_account()
+    base, runs = _address(settings)
+    link = f"{base}/login/link/{asyncio.run(_new_link(settings, name))}"
+    if as_json:
+        print_json({"account": name, "link": link, "server_running": runs})
+        return
+    print(link)
+    if not runs:
+        print("No server is running; the link works once it does: helm serve", file=sys.stderr)
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="What the token is for, as the settings page lists it.")] = "terminal",
+    account: Annotated[str, typer.Option(help="Whose token it is.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Print a new token for the API (Authorization: Bearer ...). It is shown this once; revoke it in the settings."""
+    settings = read_settings(os.environ)
+    owner = account or local_account()
+    secret = asyncio.run(_new_token(settings, owner, name))
+    if as_json:
+        print_json({"account": owner, "name": name, "token": secret})
+        return
+    print(secret)
+
+
+@app.command()
+def rebuild(as_json: Json = False) -> int:
+    """Make the lists that Helm derives from the log again. The receipts stay as they are; no server may be running."""
+    settings = read_settings(os.environ)
+    if not settings.database.is_file():
+        raise Failure(f"there is no log at {settings.database}; set HELM_HOME to the right folder", USAGE)
+    lock = lock_file(settings.home / "helm.lock")
+    try:
+        count = rebuild_file(settings.database)
+    except sqlite3.Error as error:
+        raise Failure(f"{settings.database} cannot be rebuilt: {error}; restore it from your backup") from None
+    finally:
+        os.close(lock)
+    if as_json:
+        print_json({"receipts": count, "rebuilt": True})
+    else:
+        print(f"Rebuilt from {count:,} receipts.")
+    return OK
+
+
+async def _new_link(settings: Settings, account: str) -> str:
+    async with _people(settings) as people:
+        return await people.new_link(account)
+
+
+async def _new_token(settings: Settings, account: str, name: str) -> str:
+    async with _people(settings) as people:
+        person = await people.ensure_person(account)
+        return (await people.new_token(person.id, name))[1]
+
+
+@asynccontextmanager
+async def _people(settings: Settings) -> AsyncIterator[PeopleDesk]:
+    prepare_home(settings)
+    async with AsyncExitStack() as stack:
+        yield open_people(settings, stack)
+
+
+def _address(settings: Settings) -> tuple[str, bool]:
+    """Under which address the dashboard is reached, and whether a server is there."""
+    place = read_place(settings.home)
+    if settings.origins:
+        return settings.origins[0], place is not None
+    port = urlsplit(place.url).port if place is not None else None
+    return (settings.url if port is None else f"http://localhost:{port}"), place is not None
+
+
+if __name__ == "__main__":
+    run_program(app)
