@@ -63,6 +63,12 @@ EOT
     chmod 755 "$VENV/bin/helm"
 }
 
+# The builder first: a package that comes as source would otherwise fetch one, unhashed, into a build of its own.
+install_lock() {
+    "$VENV/bin/python" -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock &&
+        "$VENV/bin/python" -m pip install --require-hashes --no-build-isolation -r "$1"
+}
+
 # environment LOCK: .venv holds exactly this lock (the development lock contains the other one).
 environment() {
     local lock="$1" stamp="$VENV/.helm-setup" want
@@ -74,7 +80,7 @@ environment() {
     if ! { [ -x "$VENV/bin/pip" ] && new_enough "$VENV/bin/python" && head -1 "$VENV/bin/pip" | grep -qF "$VENV/"; }; then
         make_venv
     fi
-    quietly "pip install" "$VENV/bin/python" -m pip install --require-hashes -r "$lock" ||
+    quietly "pip install" install_lock "$lock" ||
         fail "the packages of $(basename "$lock") could not be installed" \
             "check pip's configuration (pip config list) and the network, then run the same command again"
     link_checkout
@@ -216,6 +222,7 @@ lock() {
         --python-version "$PYTHON_LEAST" --custom-compile-command "make lock")
     [ "${UPGRADE:-}" = 1 ] && options+=(--upgrade)
     [ -x "$uv" ] || environment requirements-dev.lock
+    "$uv" "${options[@]}" requirements-build.in -o requirements-build.lock
     "$uv" "${options[@]}" requirements.in -o requirements.lock
     "$uv" "${options[@]}" -c requirements.lock requirements.in requirements-dev.in -o requirements-dev.lock --no-annotate
     "$uv" "${options[@]}" agent_image/requirements.in -o agent_image/requirements.lock
