@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import jsonschema_rs
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.response import Response
 
 from app.domain.canonical import strict_loads
@@ -137,13 +138,13 @@ async def start_run(request: Req) -> Json:
 
 
 @get(f"{_ROOT}/runs/{{run:str}}")
-async def show_run(request: Req, run: str) -> Json:
+async def show_run(request: Req, run: FromPath[str]) -> Json:
     """One run."""
     return Response(run_json(await _run(request, run)))
 
 
 @post(f"{_ROOT}/runs/{{run:str}}/stop", status_code=200)
-async def stop_run(request: Req, run: str) -> Json:
+async def stop_run(request: Req, run: FromPath[str]) -> Json:
     """Kill a run."""
     web, viewer = web_of(request), viewer_of(request)
     await body_of(request, "Empty")
@@ -153,7 +154,7 @@ async def stop_run(request: Req, run: str) -> Json:
 
 
 @post(f"{_ROOT}/runs/{{run:str}}/steer", status_code=202)
-async def steer_run(request: Req, run: str) -> Json:
+async def steer_run(request: Req, run: FromPath[str]) -> Json:
     """A message to the agent."""
     web, viewer = web_of(request), viewer_of(request)
     body = await body_of(request, "SteerRun")
@@ -166,7 +167,7 @@ async def steer_run(request: Req, run: str) -> Json:
 
 
 @get(f"{_ROOT}/runs/{{run:str}}/events")
-async def run_events(request: Req, run: str) -> Json:
+async def run_events(request: Req, run: FromPath[str]) -> Json:
     """Events of a run after a number."""
     web = web_of(request)
     query = _query(request, "/runs/{run}/events")
@@ -178,7 +179,7 @@ async def run_events(request: Req, run: str) -> Json:
 
 
 @get(f"{_ROOT}/receipts/{{receipt:str}}")
-async def show_receipt(request: Req, receipt: str) -> Json:
+async def show_receipt(request: Req, receipt: FromPath[str]) -> Json:
     """A receipt by its id."""
     read = web_of(request).services.ledger.read
     event = await read.event(receipt) if is_digest(receipt) else None
@@ -198,13 +199,13 @@ async def list_inbox(request: Req) -> Json:
 
 
 @get(f"{_ROOT}/inbox/{{key:str}}")
-async def show_item(request: Req, key: str) -> Json:
+async def show_item(request: Req, key: FromPath[str]) -> Json:
     """One item."""
     return Response(await _item(request, key))
 
 
 @post(f"{_ROOT}/inbox/{{key:str}}/answer", status_code=200)
-async def answer_item(request: Req, key: str) -> Json:
+async def answer_item(request: Req, key: FromPath[str]) -> Json:
     """Allow once or deny."""
     web, viewer = web_of(request), viewer_of(request)
     body = await body_of(request, "AnswerItem")
@@ -232,7 +233,7 @@ async def list_blueprints(request: Req) -> Json:
 
 
 @get(f"{_ROOT}/blueprints/{{name:str}}")
-async def show_blueprint(request: Req, name: str) -> Json:
+async def show_blueprint(request: Req, name: FromPath[str]) -> Json:
     """One blueprint."""
     return Response(blueprint_json(web_of(request).services.library.blueprint(name)))
 
@@ -252,7 +253,7 @@ async def create_token(request: Req) -> Json:
 
 
 @post(f"{_ROOT}/tokens/{{token:str}}/revoke", status_code=200)
-async def revoke_token(request: Req, token: str) -> Json:
+async def revoke_token(request: Req, token: FromPath[str]) -> Json:
     """Revoke a token."""
     await body_of(request, "Empty")
     await web_of(request).people.end_token(token, viewer_of(request).person)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from litestar import get
+from litestar.params import FromPath
 from litestar.response import Response
 
 from app.domain.errors import NotFound
@@ -50,7 +51,7 @@ def _asset(path: Path) -> Asset:
 
 
 @get("/static/{name:path}", opt={OPEN: True})
-async def static_file(request: Req, name: str) -> Response[bytes]:
+async def static_file(request: Req, name: FromPath[str]) -> Response[bytes]:
     """A shipped file."""
     asset = request.app.state["assets"].get(name.lstrip("/"))
     if not isinstance(asset, Asset):

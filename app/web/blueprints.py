@@ -4,6 +4,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from litestar import get, post
+from litestar.params import FromPath
 
 from app.domain.blueprint import Blueprint
 from app.domain.errors import EngineUnavailable, HelmError, InvalidInput, NotFound, TooLarge
@@ -26,13 +27,13 @@ async def blueprints_page(request: Req) -> Html:
 
 
 @get("/blueprints/{name:str}")
-async def blueprint_page(request: Req, name: str) -> Html:
+async def blueprint_page(request: Req, name: FromPath[str]) -> Html:
     """One blueprint with its start form."""
     return await _page(request, name, None)
 
 
 @post("/blueprints/{name:str}/start", status_code=200)
-async def blueprint_start(request: Req, name: str) -> Html:
+async def blueprint_start(request: Req, name: FromPath[str]) -> Html:
     """Start a run of this blueprint."""
     return await start_from_form(request, name)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from litestar import get, post
+from litestar.params import FromPath
 
 from app.domain.errors import AlreadyAnswered, Conflict, InvalidInput
 from app.web.cards import action_of, card_of, items_of
@@ -27,7 +28,7 @@ async def inbox_page(request: Req) -> Html:
 
 
 @get("/inbox/{key:str}")
-async def inbox_item(request: Req, key: str) -> Html:
+async def inbox_item(request: Req, key: FromPath[str]) -> Html:
     """The list with one item open; an answered one shows what became of it."""
     return await _page(request, key)
 
@@ -50,7 +51,7 @@ async def _page(request: Req, key: str) -> Html:
 
 
 @post("/inbox/{key:str}/answer", status_code=200)
-async def inbox_answer(request: Req, key: str) -> Html:
+async def inbox_answer(request: Req, key: FromPath[str]) -> Html:
     """Allow once or deny. Somebody else's earlier answer is 409, a question that nobody needs any more is 410."""
     web, viewer = web_of(request), viewer_of(request)
     fields = await form_of(request)

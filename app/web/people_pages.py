@@ -4,6 +4,7 @@ from typing import Final
 
 from litestar import get, post
 from litestar.datastructures import Cookie
+from litestar.params import FromPath
 from litestar.response import Response
 
 from app.domain.errors import HelmError, InvalidInput, Unauthenticated
@@ -61,7 +62,7 @@ async def login(request: Req) -> Html:
 
 
 @get("/login/link/{secret:str}", opt={OPEN: True})
-async def link_page(request: Req, secret: str) -> Html:
+async def link_page(request: Req, secret: FromPath[str]) -> Html:
     """The one-time link. Who has a password is signed in; who has none chooses one, and only that spends the link."""
     web = web_of(request)
     owner = await web.people.link_owner(secret)
@@ -77,7 +78,7 @@ async def link_page(request: Req, secret: str) -> Html:
 
 
 @post("/login/link/{secret:str}", status_code=200, opt={OPEN: True})
-async def link_enter(request: Req, secret: str) -> Html:
+async def link_enter(request: Req, secret: FromPath[str]) -> Html:
     """Choose the first password and sign in."""
     web = web_of(request)
     owner = await web.people.link_owner(secret)

@@ -4,6 +4,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.response import Response
 
 from app.domain.errors import InvalidInput, NotFound
@@ -73,7 +74,7 @@ async def run_or_404(request: Req, run_id: str) -> Run:
 
 
 @get("/runs/{run_id:str}")
-async def run_page(request: Req, run_id: str) -> Html:
+async def run_page(request: Req, run_id: FromPath[str]) -> Html:
     """One run: its newest lines and what they add up to so far."""
     web = web_of(request)
     shell = await shell_of(request)
@@ -95,7 +96,7 @@ async def run_page(request: Req, run_id: str) -> Html:
 
 
 @get("/runs/{run_id:str}/timeline")
-async def run_timeline(request: Req, run_id: str) -> Html:
+async def run_timeline(request: Req, run_id: FromPath[str]) -> Html:
     """Older lines, before an event."""
     web = web_of(request)
     run = await run_or_404(request, run_id)
@@ -107,7 +108,7 @@ async def run_timeline(request: Req, run_id: str) -> Html:
 
 
 @get("/runs/{run_id:str}/events/{seq:int}")
-async def run_event(request: Req, run_id: str, seq: int) -> Html:
+async def run_event(request: Req, run_id: FromPath[str], seq: FromPath[int]) -> Html:
     """What is behind a line: arguments, verdict, result, receipts."""
     web = web_of(request)
     await run_or_404(request, run_id)
@@ -124,7 +125,7 @@ async def run_start(request: Req) -> Html:
 
 
 @post("/runs/{run_id:str}/steer", status_code=200)
-async def run_steer(request: Req, run_id: str) -> Html:
+async def run_steer(request: Req, run_id: FromPath[str]) -> Html:
     """A message to the agent. The same `client_id` again is the same message."""
     web, viewer = web_of(request), viewer_of(request)
     run = await run_or_404(request, run_id)
@@ -138,7 +139,7 @@ async def run_steer(request: Req, run_id: str) -> Html:
 
 
 @post("/runs/{run_id:str}/stop", status_code=200)
-async def run_stop(request: Req, run_id: str) -> Html:
+async def run_stop(request: Req, run_id: FromPath[str]) -> Html:
     """Kill the run; answers when its whole tree is gone."""
     web, viewer = web_of(request), viewer_of(request)
     run = await run_or_404(request, run_id)

@@ -1,6 +1,7 @@
 """Settings: provider keys (whether they are there), signed-in devices, API tokens, the password."""
 
 from litestar import get, post
+from litestar.params import FromPath
 from litestar.response import Response
 
 from app.domain.errors import Forbidden, InvalidInput
@@ -41,7 +42,7 @@ async def _about(request: Req) -> tuple[tuple[str, str], ...]:
 
 
 @post("/settings/sessions/{key:str}/revoke", status_code=200)
-async def session_revoke(request: Req, key: str) -> Html:
+async def session_revoke(request: Req, key: FromPath[str]) -> Html:
     """Sign a device out, at once."""
     web, viewer = web_of(request), viewer_of(request)
     await web.people.end_session(key, viewer.person)
@@ -88,7 +89,7 @@ async def tokens_list(request: Req) -> Response[dict[str, list[dict[str, str | i
 
 
 @post("/settings/tokens/{key:str}/revoke", status_code=200)
-async def token_revoke(request: Req, key: str) -> Html:
+async def token_revoke(request: Req, key: FromPath[str]) -> Html:
     """Revoke a token, at once."""
     web, viewer = web_of(request), viewer_of(request)
     await web.people.end_token(key, viewer.person)
