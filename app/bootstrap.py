@@ -195,7 +195,7 @@ def build_services(
         steering=SteeringDesk(ledger, clock),
         tool_calls=ToolCalls(ledger, gate, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),
-        egress=Egress(gate, clock, runs.blueprint_of),
+        egress=Egress(gate, clock, providers, runs.blueprint_of),
         previews=Previews(),
         library=library,
         providers=providers,

@@ -185,6 +185,10 @@ class Providers(Protocol):
         """The address of an MCP server that the blueprint names. Raises NotFound."""
         ...
 
+    async def place(self, address: str) -> tuple[str, int]:
+        """The literal address that an egress entry pins, and its port where that is another one (else 0)."""
+        ...
+
     def keys(self) -> Mapping[str, bool]:
         """Which providers have a key."""
         ...

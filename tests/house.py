@@ -127,6 +127,9 @@ class NoProviders:
     async def mcp_url(self, blueprint: Blueprint, server: str) -> str:
         raise NotFound("no MCP server here")
 
+    async def place(self, address: str) -> tuple[str, int]:
+        return "127.0.0.1", 8471
+
     def keys(self) -> Mapping[str, bool]:
         return {"anthropic": False}
 
@@ -235,7 +238,7 @@ def _services(
         steering=SteeringDesk(ledger, clock),
         tool_calls=ToolCalls(ledger, gate, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),
-        egress=Egress(gate, clock, runs.blueprint_of),
+        egress=Egress(gate, clock, providers, runs.blueprint_of),
         previews=Previews(),
         library=library,
         providers=providers,

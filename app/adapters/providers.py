@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from app.adapters.keys import write_secret
 from app.domain.blueprint import Blueprint
@@ -36,6 +37,17 @@ class ProviderDirectory:
             places = await self._world()
             return {name: {"base": places[name], "key": DEMO_KEY_FILE} for name in BASES}
         raise BadConfig("there is no key for Anthropic; run: helm key set anthropic")
+
+    async def place(self, address: str) -> tuple[str, int]:
+        """Where a pinned address leads: itself, or the part of the demo world that it names."""
+        if not address.startswith("demo:"):
+            return address, 0
+        if self._world is None:
+            raise BadConfig("the blueprint connects to the demo's site, and HELM_DEMO is off")
+        parts = urlsplit((await self._world()).get(address.removeprefix("demo:"), ""))
+        if not parts.hostname or not parts.port:
+            raise NotFound("the demo has no such part")
+        return parts.hostname, parts.port
 
     async def mcp_url(self, blueprint: Blueprint, server: str) -> str:
         """The address of one of the blueprint's MCP servers."""

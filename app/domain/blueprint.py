@@ -18,6 +18,7 @@ _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _TOOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\*?")
 _AGENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _URL: Final = re.compile(r"(?:https?://[^\s@]{1,500}|demo:[a-z0-9][a-z0-9-]{0,62})")
+_DEMO: Final = re.compile(r"demo:[a-z0-9][a-z0-9-]{0,32}")
 _MEMORY: Final = re.compile(r"[1-9][0-9]{0,5}[mg]")
 _CPUS: Final = re.compile(r"(?:[1-9][0-9]?|0)(?:\.[0-9]{1,2})?")
 _TOP: Final = (
@@ -28,7 +29,8 @@ _TOP: Final = (
 
 @dataclass(frozen=True, slots=True)
 class EgressRule:
-    """One host (or `*.suffix`, which does not cover the suffix itself) and one port. `address`: pinned literal IP."""
+    """One host (or `*.suffix`, which does not cover the suffix itself) and one port. `address`: a pinned literal
+    IP, or `demo:NAME`, the place of a part of the demo world (then the port is that part's own)."""
 
     host: str
     port: int = 443
@@ -153,11 +155,13 @@ def _egress(row: Table) -> EgressRule:
     row.closed("host", "port", "flags", "address")
     host, flags = row.text("host", limit=255), row.strings("flags", ())
     port, address = row.integer("port", 443, low=1, high=65535), row.text("address", "", limit=45)
+    demo = _DEMO.fullmatch(address) is not None
     try:
-        entry = make_entry(host, port, flags, (address,) if address else ())
+        entry = make_entry(host, port, flags, (address,) if address and not demo else ())
     except EgressError as error:
         row.refuse("host", str(error))
-    return EgressRule(entry.host, entry.port, tuple(sorted(entry.flags)), "".join(entry.addresses))
+    pinned = address if demo else "".join(entry.addresses)
+    return EgressRule(entry.host, entry.port, tuple(sorted(entry.flags)), pinned)
 
 
 def _servers(table: Table) -> tuple[tuple[str, str], ...]:

@@ -44,7 +44,7 @@ class Passage:
     """A released way to one target, and its end."""
 
     def __init__(
-        self, house: House, run: RunDoor, target: Target, flags: frozenset[str], pins: tuple[str, ...]
+        self, house: House, run: RunDoor, target: Target, flags: frozenset[str], pins: tuple[str, ...], port: int = 0
     ) -> None:
         self.flags = flags
         self.bytes_in = 0
@@ -53,6 +53,7 @@ class Passage:
         self._run = run
         self._target = target
         self._pins = pins
+        self._port = port or target.port
         self._ip = ""
         self._ticket = ""
 
@@ -116,14 +117,14 @@ class Passage:
         return found
 
     def _check(self, addresses: list[str]) -> None:
-        if any(self._run.is_model_address(address, self._target.port) for address in addresses):
+        if any(self._run.is_model_address(address, self._port) for address in addresses):
             raise Refusal(403, "A model provider is reached through the model proxy only.", "MODEL_HOST")
 
     async def _dial(self, addresses: list[str]) -> Wire:
         for address in addresses[:4]:
             self._ip = address
             try:
-                return await dial_address(address, self._target.port)
+                return await dial_address(address, self._port)
             except (OSError, TimeoutError, WireError):
                 continue
         raise Refusal(502, f"{self._target.host}:{self._target.port} cannot be reached.", "UNREACHABLE")
@@ -145,7 +146,8 @@ async def decide(house: House, run: RunDoor, target: Target) -> Passage:
     flags = frozenset(flag for flag in list_of(answer.get("flags")) if isinstance(flag, str))
     ticket = text_in(answer, "ticket")
     allowed = answer.get("verdict") == "ALLOW" and bool(ticket)
-    passage = Passage(house, run, target, flags, _pins(answer.get("addresses"))).hold(ticket if allowed else "")
+    pins, port = _pins(answer.get("addresses")), _dial_port(answer.get("dial_port"))
+    passage = Passage(house, run, target, flags, pins, port if pins else 0).hold(ticket if allowed else "")
     if not allowed:
         raise _denied(target, text_in(answer, "message"), text_in(answer, "reason_code"), text_in(answer, "receipt_id"))
     if target.form == "http" and "http" not in flags:
@@ -161,6 +163,11 @@ def _denied(target: Target, message: str, reason: str, receipt: str) -> Refusal:
     rule = allowing_entry(target.host, target.port, target.form)
     text = f"{message or 'Helm refused this connection.'}\nThe entry that would allow it: {rule}"
     return Refusal(403, text, reason or "DENIED", receipt)
+
+
+def _dial_port(value: object) -> int:
+    """The port behind a pinned address, where it is not the one that was asked for; 0 for the same."""
+    return value if type(value) is int and 0 < value < 65_536 else 0
 
 
 def _pins(value: object) -> tuple[str, ...]:

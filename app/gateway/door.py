@@ -44,7 +44,13 @@ async def egress(request: Http, services: Services) -> dict[str, Any]:
     found = await while_connected(request, asked)
     if found is None:
         return {"verdict": "DENY", "reason_code": Reason.EGRESS_DENIED.value, "message": "the caller has gone"}
-    return {**_told(found.answer), "ticket": found.ticket, "flags": found.flags, "addresses": found.addresses}
+    return {
+        **_told(found.answer),
+        "ticket": found.ticket,
+        "flags": found.flags,
+        "addresses": found.addresses,
+        "dial_port": found.dial_port,
+    }
 
 
 @post("/egress/end", status_code=200)

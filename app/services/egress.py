@@ -9,7 +9,7 @@ from app.domain.blueprint import Blueprint
 from app.domain.content import JSON, Content
 from app.domain.ids import short_id
 from app.domain.verdict import EffectClass, Grade
-from app.ports import Clock
+from app.ports import Clock, Providers
 from app.services.gate import Answer, Ask, Gate, result_content
 
 
@@ -21,13 +21,16 @@ class Pass:
     ticket: str
     flags: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    dial_port: int = 0
 
 
 class Egress:
     """Judges connections against the run's own list and policy."""
 
-    def __init__(self, gate: Gate, clock: Clock, blueprint_of: Callable[[str], Blueprint | None]) -> None:
-        self._gate, self._clock, self._blueprint_of = gate, clock, blueprint_of
+    def __init__(
+        self, gate: Gate, clock: Clock, providers: Providers, blueprint_of: Callable[[str], Blueprint | None]
+    ) -> None:
+        self._gate, self._clock, self._providers, self._blueprint_of = gate, clock, providers, blueprint_of
 
     async def ask(self, run: str, form: str, host: str, port: int, method: str, path: str) -> Pass:
         """Judge one connection; the ticket ends it."""
@@ -54,7 +57,10 @@ class Egress:
         )
         if listed is None:
             return Pass(answer, ticket)
-        return Pass(answer, ticket, listed.flags, (listed.address,) if listed.address else ())
+        if not answer.allowed or not listed.address:
+            return Pass(answer, ticket, listed.flags)
+        address, dial_port = await self._providers.place(listed.address)
+        return Pass(answer, ticket, listed.flags, (address,), dial_port)
 
     async def end(self, run: str, ticket: str, *, status: str, ip: str, sent: int, received: int, error: str) -> None:
         """Record how a connection ended."""

@@ -300,7 +300,7 @@ async def test_usage_that_nobody_read_is_charged_in_full(tmp_path: Path) -> None
 async def test_egress_follows_the_blueprints_list(tmp_path: Path) -> None:
     async with house(tmp_path) as world:
         run = await world.start()
-        listed = await world.services.egress.ask(run.id, "http", "acme.demo.test", 8471, "GET", "/pricing")
+        listed = await world.services.egress.ask(run.id, "http", "acme.demo.test", 80, "GET", "/pricing")
         assert listed.answer.allowed and listed.addresses and "http" in listed.flags
         await world.services.egress.end(
             run.id, listed.ticket, status="executed", ip="127.0.0.1", sent=10, received=20, error=""
