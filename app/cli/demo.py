@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from app.cli.output import aside, interactive, out, print_json, safe, show, styl
 from app.cli.stream import Stream, Sync
 
 SCENARIOS: Final = ("market-brief", "code-migration", "rotate-secret")
+LOG: Final = "demo-server.log"
 _START_S: Final = 60.0
 _STOP_S: Final = 30.0
 _VERIFY_S: Final = 300.0
@@ -237,18 +237,25 @@ def _started(home: Path) -> Iterator[Place]:
     command = [sys.executable, "-P", "-m", "app.cli.serve", "--json"]
     environment = {**_environment(home), "HELM_PORT": "0", "HELM_DOOR": "child", "HELM_DEMO": "on"}
     # Its own session: Ctrl-C reaches us alone, and the server is then stopped in order.
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True) as process:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = home / LOG
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as errors:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+        )
+    try:
+        yield _until_up(process, home, log)
+    finally:
+        process.terminate()
         try:
-            yield _until_up(process, home)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def _until_up(process: subprocess.Popen[bytes], home: Path) -> Place:
+def _until_up(process: subprocess.Popen[bytes], home: Path, log: Path) -> Place:
     """Its address, once it is there. Raises Failure with the server's own exit code when it does not start."""
     until = time.monotonic() + _START_S
     while time.monotonic() < until:
@@ -257,6 +264,12 @@ def _until_up(process: subprocess.Popen[bytes], home: Path) -> Place:
             return place
         code = process.poll()
         if code is not None:
-            raise Failure("the demo's server did not start; its message is above", code if code > 0 else NEGATIVE)
+            raise Failure(f"the demo's server did not start: {_last_words(log)}", code if code > 0 else NEGATIVE)
         time.sleep(0.05)
-    raise Failure(f"the demo's server did not start within {_START_S:.0f} s")
+    raise Failure(f"the demo's server did not start within {_START_S:.0f} s: {_last_words(log)}")
+
+
+def _last_words(log: Path) -> str:
+    """What the server said to people, without the JSON lines around it."""
+    said = [line for line in log.read_text("utf-8", "replace").splitlines() if line and not line.startswith("{")]
+    return said[-1].removeprefix("helm: ")[:500] if said else f"see {log}"

@@ -111,8 +111,8 @@ def _outcome(lines: Lines, event: Mapping[str, Any], body: Body) -> Told:
         usage = body.get("usage") or {}
         return (f"model call, {money(usage['cost_micro'])}", "dim") if usage.get("cost_micro") else None
     if status in ("executed", "refused"):
-        return (f"  done {name}", "dim") if status == "executed" else None
-    return f"  {status} {name}", "red"
+        return (f"  done {safe(name, 80)}", "dim") if status == "executed" else None
+    return f"  {status} {safe(name, 80)}", "red"
 
 
 def _controlled(lines: Lines, event: Mapping[str, Any], body: Body) -> Told:

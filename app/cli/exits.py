@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -19,6 +20,7 @@ USAGE: Final = 2  # the command, a setting, a file or a name is wrong
 UNREACHABLE: Final = 3  # no server there, or it does not let us in
 CONFLICT: Final = 4  # somebody was faster, or the run has ended
 INTERRUPTED: Final = 130  # Ctrl-C
+_NAMES: Final = {NEGATIVE: "REFUSED", USAGE: "USAGE", UNREACHABLE: "UNREACHABLE", CONFLICT: "CONFLICT"}
 HELP: Final = (
     "Exit codes: 0 done; 1 the answer is no (denied, failed, not verified); 2 wrong usage or configuration; "
     "3 no server reached; 4 conflict (already answered, run ended); 130 Ctrl-C."
@@ -73,44 +75,59 @@ def run_program(app: typer.Typer, word: str = "") -> NoReturn:
     command = typer.main.get_command(app)
     args = sys.argv[2:] if word and sys.argv[1:2] == [word] else sys.argv[1:]
     name = f"helm {word}".strip()
-    sys.exit(_code_of(lambda: command.main(args=args, prog_name=name, standalone_mode=False)))
+    code, error = _result_of(lambda: command.main(args=args, prog_name=name, standalone_mode=False))
+    if error and "--json" in args:
+        _print_error(error)
+    sys.exit(code)
 
 
-def _code_of(call: Callable[[], object]) -> int:
+def _result_of(call: Callable[[], object]) -> tuple[int, dict[str, str]]:
+    """The exit code of a command, and what is to be said of its failure to programs (nothing when it did its work)."""
     try:
         result = call()
         sys.stdout.flush()
     except Failure as failure:
         say_error(failure.message)
-        return failure.code
+        return failure.code, {"code": _NAMES.get(failure.code, "REFUSED"), "message": failure.message, **failure.error}
     except HelmError as error:
         say_error(error.message)
-        return code_of_error(error)
+        return code_of_error(error), {"code": error.code, "message": error.message}
     except TyperException as error:
-        _say_usage(error)
-        return USAGE
+        return USAGE, {"code": _NAMES[USAGE], "message": _say_usage(error)}
     except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
+        return INTERRUPTED, {}
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`); Python would complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+        return OK, {}
     except OSError as error:
-        say_error(f"{error.filename or 'the system'}: {error.strerror or error}")
-        return NEGATIVE
+        words = f"{error.filename or 'the system'}: {error.strerror or error}"
+        say_error(words)
+        return NEGATIVE, {"code": "SYSTEM", "message": words}
     except Exception as error:
         # The last line of defence, as a supervisor: people get words, debug gets the traceback.
-        say_error(f"something broke inside helm ({type(error).__name__}); HELM_LOG=debug shows where")
+        words = f"something broke inside helm ({type(error).__name__}); HELM_LOG=debug shows where"
+        say_error(words)
         if os.environ.get("HELM_LOG") == "debug":
             logging.getLogger("helm").error("command failed", exc_info=True)
-        return NEGATIVE
-    return result if isinstance(result, int) else OK
+        return NEGATIVE, {"code": "INTERNAL", "message": words}
+    return (result if isinstance(result, int) else OK), {}
 
 
-def _say_usage(error: TyperException) -> None:
+def _print_error(error: Mapping[str, str]) -> None:
+    """The same shape as the API's errors, so that a program finds one document whatever happens."""
+    document = {"error": {"reason_code": error["code"], "receipt_id": "", **error}}
+    try:
+        print(json.dumps(document, ensure_ascii=False), flush=True)
+    except OSError:
+        return
+
+
+def _say_usage(error: TyperException) -> str:
     """What is wrong with the words, and where they are explained; nothing where the help was shown already."""
     context = getattr(error, "ctx", None)
     path = str(getattr(context, "command_path", "helm"))
     text = error.format_message().strip().rstrip(".")
     if text:
         say_error(f"{text[:1].lower()}{text[1:]}; see: {path} --help")
+    return text

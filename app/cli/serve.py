@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import sys
 from typing import Annotated, Final
 
@@ -18,7 +19,7 @@ import uvloop
 from app import __version__
 from app.adapters.door_client import DoorError
 from app.bootstrap import until_signal
-from app.cli.exits import HELP, NEGATIVE, Failure, run_program
+from app.cli.exits import HELP, NEGATIVE, OK, Failure, run_program
 from app.cli.serving import Serving, serving
 from app.demo import WorldError
 from app.settings import Settings, read_settings
@@ -40,6 +41,7 @@ def serve(
 
 
 async def _serve(settings: Settings, as_json: bool) -> int:
+    _end_on_signals(asyncio.current_task())
     try:
         async with serving(settings) as server:
             # What start-up made lives as long as the server: the collector need not look at it again.
@@ -51,7 +53,16 @@ async def _serve(settings: Settings, as_json: bool) -> int:
             warned.cancel()
     except (DoorError, WorldError) as error:
         raise Failure(str(error), NEGATIVE) from None
-    return 0
+    except asyncio.CancelledError:
+        return OK
+    return OK
+
+
+def _end_on_signals(task: asyncio.Task[int] | None) -> None:
+    """Who is told to stop while it is still starting unwinds what it had begun."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel if task is not None else loop.stop)
 
 
 def _announce(server: Serving, as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""The terminal: real processes, a real server, real sockets."""
