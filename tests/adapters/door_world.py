@@ -140,6 +140,7 @@ class World:
     house: House
     decide: dict[str, Decide] = field(default_factory=dict)
     forward: Respond | None = None
+    hold_ends: asyncio.Event | None = None
     resolved: list[str] = field(default_factory=list)
     answers: dict[str, list[str]] = field(default_factory=dict)
 
@@ -193,6 +194,8 @@ async def world(folder: Path, caps: Caps | None = None, tls: ssl.SSLContext | No
     async def answer(request: Seen, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = request.target.partition("?")[0]
         if path.endswith("/end") and path.startswith("/door/"):
+            if made.hold_ends is not None:
+                await made.hold_ends.wait()
             writer.write(reply(200, b"{}"))
         elif path in decide:
             status, body = decide[path](request)

@@ -443,6 +443,25 @@ async def test_the_next_question_waits_until_the_last_end_is_taken(door: World) 
     assert door.provider.connections == 1
 
 
+async def test_no_question_overtakes_an_end_that_is_being_told(door: World) -> None:
+    door.hold_ends = asyncio.Event()
+    door.forward = stream
+    reader, writer = await door.connect()
+    request = f"POST /anthropic/v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: {len(BODY)}\r\n\r\n".encode() + BODY
+    writer.write(request)
+    async with asyncio.timeout(WAIT):
+        await reader.readuntil(b"0\r\n\r\n")
+    await door.gateway.until(1, "/door/model/end")
+    writer.write(request)
+    await writer.drain()
+    # Another request goes through the door and back: the question would have been asked by now.
+    assert status_of(await door.post("/gate", b"{}")) == 200
+    assert len(door.gateway.of("/door/model")) == 1
+    door.hold_ends.set()
+    await door.gateway.until(2, "/door/model")
+    writer.close()
+
+
 async def test_a_run_without_a_key_is_told_the_remedy(door: World) -> None:
     os.unlink("keys/anthropic")
     await door.control.obey({"op": "keys"})

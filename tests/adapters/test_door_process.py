@@ -195,7 +195,7 @@ def spoil(keys: Path) -> None:
         os.chown(keys / name, DOOR_UID, DOOR_UID)
     (keys / "open").chmod(0o644)
     (keys / "link").unlink()
-    (keys / "link").symlink_to(keys / "anthropic")
+    (keys / "link").symlink_to("anthropic")
     (keys / "empty").write_text("")
     (keys / "folder").mkdir()
 
