@@ -219,7 +219,7 @@ async def house(
         reader.close()
         store.close()
     if check:
-        report = check_log(home)
+        report = check_log(home, keys=[Signer.of(SEED).public])
         assert report.ok, report.errors
 
 

@@ -3,11 +3,14 @@ here, parsed here, never rebuilt from anything else."""
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+
+import orjson
 
 from app.domain.canonical import b64, canonical_bytes, strict_loads, unb64
 from app.domain.errors import InvalidInput, TooLarge
@@ -20,6 +23,11 @@ from app.domain.times import ms_of
 PAYLOAD_TYPE: Final = "application/vnd.helm.receipt.v1+json"
 MAX_LINE: Final = 65_535
 MAX_BODY_DEPTH: Final = 32
+_LINE: Final = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/]+={0,2})","payloadType":"%b","signatures":'
+    rb'\[\{"keyid":"(ed25519:[0-9a-f]{64})","sig":"([A-Za-z0-9+/]{86}==)"\}\]\}' % re.escape(PAYLOAD_TYPE).encode()
+)
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _KEY: Final = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 _BODY: Final = frozenset(
     {
@@ -41,6 +49,7 @@ _BODY: Final = frozenset(
         "body",
     }
 )
+_PLAIN: Final = tuple(sorted(_BODY - {"v", "actor"}))
 
 
 class BadReceipt(InvalidInput):
@@ -87,6 +96,8 @@ class Receipt:
     body: Mapping[str, Any]
     key_id: str
     payload: Payload
+    inner: bytes  # the canonical JSON that was signed
+    signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +130,28 @@ def genesis_prev(log: str, run: str) -> str:
 def seal(
     at: Position, payload: Payload, body: Mapping[str, Any], actor: Actor, refs: Mapping[str, str], by: Signer
 ) -> bytes:
-    """The signed line. Raises NotCanonical, or TooLarge past 65,535 bytes: what cannot be recorded does not happen."""
-    inner = canonical_bytes(
-        {
-            "v": 1,
-            "log": at.log,
-            "seq": at.seq,
-            "root": at.root,
-            "run": at.run,
-            "run_seq": at.run_seq,
-            "prev": at.prev,
-            "lamport": at.lamport,
-            "kind": payload.kind,
-            "ts": at.ts,
-            "mono_ns": str(at.mono_ns),
-            "boot": at.boot,
-            "epoch": at.epoch,
-            "actor": {"type": actor.type, "id": actor.id, "src": actor.src},
-            "refs": dict(refs),
-            "body": body,
-        }
-    )
+    """The signed line. Raises NotCanonical, BadReceipt for what its own schema refuses, or TooLarge past 65,535 bytes:
+    what cannot be recorded does not happen."""
+    fields = {
+        "v": 1,
+        "log": at.log,
+        "seq": at.seq,
+        "root": at.root,
+        "run": at.run,
+        "run_seq": at.run_seq,
+        "prev": at.prev,
+        "lamport": at.lamport,
+        "kind": payload.kind,
+        "ts": at.ts,
+        "mono_ns": str(at.mono_ns),
+        "boot": at.boot,
+        "epoch": at.epoch,
+        "actor": {"type": actor.type, "id": actor.id, "src": actor.src},
+        "refs": dict(refs),
+        "body": dict(body),
+    }
+    inner = canonical_bytes(fields)
+    check(fields)
     signature = by.sign(pae(PAYLOAD_TYPE, inner))
     # base64 and hex need no escaping, so these are the RFC 8785 bytes of the envelope.
     line = b'{"payload":"%b","payloadType":"%b","signatures":[{"keyid":"%b","sig":"%b"}]}' % (
@@ -157,21 +169,46 @@ def parse(line: bytes) -> Receipt:
     """The receipt in a line, without a word about its signature. Raises BadReceipt and nothing else."""
     if len(line) > MAX_LINE:
         raise BadReceipt("E_LINE_SIZE", "the line is longer than 65,535 bytes")
+    if (quick := _quick(line)) is not None:
+        return quick
     envelope = _strict(line, "E_LINE_JSON")
-    inner, signature = _envelope(envelope)
+    inner, signature, signed_by = _envelope(envelope)
     if canonical_bytes(envelope) != line:
         raise BadReceipt("E_LINE_NONCANONICAL", "the line is not canonical JSON")
     fields = _strict(inner, "E_BODY_NONCANONICAL")
     if type(fields) is not dict or not _same(inner, fields):
         raise BadReceipt("E_BODY_NONCANONICAL", "the payload is not canonical JSON")
-    return _receipt(line, fields, str(signature["keyid"]))
+    return _receipt(line, fields, inner, signature, signed_by)
+
+
+def _quick(line: bytes) -> Receipt | None:
+    """The same receipt some three times faster, when the line is byte for byte what `seal` writes; None lets the strict
+    path say what is wrong.
+
+    Nothing is given up: base64 and JSON must re-encode to the very bytes that were read, so a duplicate key, white
+    space, another escape or number form cannot pass, and the closed schema leaves no room for floats or other keys.
+    """
+    form = _LINE.fullmatch(line)
+    if form is None:
+        return None
+    try:
+        inner = binascii.a2b_base64(form[1])
+        signature = binascii.a2b_base64(form[3])
+        if binascii.b2a_base64(inner, newline=False) != form[1] or len(signature) != SIGNATURE_BYTES:
+            return None
+        if binascii.b2a_base64(signature, newline=False) != form[3]:
+            return None
+        fields = orjson.loads(inner)
+        if type(fields) is not dict or orjson.dumps(fields, option=_SORTED) != inner:
+            return None
+        return _receipt(line, fields, inner, signature, form[2].decode("ascii"))
+    except (ValueError, TypeError):
+        return None
 
 
 def verify_signature(receipt: Receipt, key: Verifier) -> bool:
     """Whether the receipt's one signature is `key`'s."""
-    envelope = strict_loads(receipt.line, max_bytes=MAX_LINE)
-    message = pae(PAYLOAD_TYPE, unb64(envelope["payload"]))
-    return receipt.key_id == key.key_id and key.verifies(message, unb64(envelope["signatures"][0]["sig"]))
+    return receipt.key_id == key.key_id and key.verifies(pae(PAYLOAD_TYPE, receipt.inner), receipt.signature)
 
 
 def _strict(data: bytes, code: str) -> Any:
@@ -190,7 +227,7 @@ def _same(data: bytes, value: Any) -> bool:
         return False
 
 
-def _envelope(envelope: Any) -> tuple[bytes, dict[str, Any]]:
+def _envelope(envelope: Any) -> tuple[bytes, bytes, str]:
     if type(envelope) is not dict or envelope.keys() != {"payload", "payloadType", "signatures"}:
         raise BadReceipt("E_LINE_JSON", "the line is not a DSSE envelope of exactly three fields")
     if envelope["payloadType"] != PAYLOAD_TYPE:
@@ -202,14 +239,12 @@ def _envelope(envelope: Any) -> tuple[bytes, dict[str, Any]]:
     if type(signature) is not dict or signature.keys() != {"keyid", "sig"} or type(signature["keyid"]) is not str:
         raise BadReceipt("E_SIG_KEYID", "a signature has a key id and a value")
     try:
-        inner = unb64(_string(envelope["payload"]))
-        if len(unb64(_string(signature["sig"]))) != SIGNATURE_BYTES:
-            raise BadReceipt("E_SIG_INVALID", "a signature has 64 bytes")
-    except BadReceipt:
-        raise
+        inner, value = unb64(_string(envelope["payload"])), unb64(_string(signature["sig"]))
     except InvalidInput:
         raise BadReceipt("E_LINE_B64", "payload or signature is not canonical base64") from None
-    return inner, signature
+    if len(value) != SIGNATURE_BYTES:
+        raise BadReceipt("E_SIG_INVALID", "a signature has 64 bytes")
+    return inner, value, signature["keyid"]
 
 
 def _string(value: Any) -> str:
@@ -218,7 +253,25 @@ def _string(value: Any) -> str:
     return value
 
 
-def _receipt(line: bytes, fields: dict[str, Any], signed_by: str) -> Receipt:
+def _receipt(line: bytes, fields: dict[str, Any], inner: bytes, signature: bytes, signed_by: str) -> Receipt:
+    payload = check(fields)
+    return Receipt(
+        line=line,
+        id=receipt_id(line),
+        actor=Actor(**fields["actor"]),
+        key_id=signed_by,
+        payload=payload,
+        inner=inner,
+        signature=signature,
+        **{name: fields[name] for name in _PLAIN},
+    )
+
+
+def check(fields: Mapping[str, Any]) -> Payload:
+    """The payload of a receipt's fields when they fit the closed schema. Raises BadReceipt.
+
+    The writer asks this too, before it signs: a line that could not be read back is never written.
+    """
     for name in fields.keys() - _BODY:
         raise BadReceipt("E_BODY_UNKNOWN_FIELD", f"{name[:64]} is not a field of a receipt")
     for name in _BODY - fields.keys():
@@ -226,18 +279,10 @@ def _receipt(line: bytes, fields: dict[str, Any], signed_by: str) -> Receipt:
     if type(fields["v"]) is not int or fields["v"] != 1:
         raise BadReceipt("E_BODY_VERSION", "the receipt's version is not 1")
     _check_common(fields)
-    payload = _payload(fields)
-    return Receipt(
-        line=line,
-        id=receipt_id(line),
-        actor=Actor(**fields["actor"]),
-        key_id=signed_by,
-        payload=payload,
-        **{name: fields[name] for name in _BODY - {"v", "actor"}},
-    )
+    return _payload(fields)
 
 
-def _check_common(fields: dict[str, Any]) -> None:
+def _check_common(fields: Mapping[str, Any]) -> None:
     for name in ("seq", "run_seq", "lamport", "epoch"):
         _require(type(fields[name]) is int and 0 <= fields[name] < 2**53, f"{name} is not a count")
     for name in ("log", "run", "boot", "kind", "mono_ns", "ts"):
@@ -273,7 +318,7 @@ def _require(condition: bool, message: str) -> None:
         raise BadReceipt("E_BODY_SCHEMA", message)
 
 
-def _payload(fields: dict[str, Any]) -> Payload:
+def _payload(fields: Mapping[str, Any]) -> Payload:
     try:
         payload = decode(fields["kind"], fields["body"])
     except InvalidInput as error:

@@ -8,22 +8,26 @@ from typing import Final
 
 from app.domain.errors import InvalidInput
 
-_FORM: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z\Z", re.ASCII)
+_FORM: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2}):(\d{2}):(\d{2})\.(\d{3})Z\Z", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def text_of(ms: int) -> str:
     """`YYYY-MM-DDTHH:MM:SS.mmmZ` of milliseconds since 1970 (EVIDENCE 3.2)."""
     moment = _EPOCH + timedelta(milliseconds=ms)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    # isoformat pads the year to four digits, which strftime does not do on every system.
+    return moment.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
 def ms_of(text: str) -> int:
     """Milliseconds since 1970 of a receipt's time. Raises InvalidInput for another form or a date that is none."""
-    if _FORM.match(text) is None:
+    parts = _FORM.match(text)
+    if parts is None:
         raise InvalidInput("a time has the form YYYY-MM-DDTHH:MM:SS.mmmZ")
+    year, month, day, hour, minute, second, milli = map(int, parts.groups())
     try:
-        moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+        moment = datetime(year, month, day, hour, minute, second, milli * 1000, UTC)
     except ValueError:
         raise InvalidInput("a time names a day or hour that does not exist") from None
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return (moment - _EPOCH) // _MILLISECOND

@@ -74,7 +74,9 @@ def open_writer(path: Path, *, derive_again: bool = False) -> sqlite3.Connection
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that can only read; it never checkpoints (SQLite before 3.51.3 may corrupt when two do)."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False, timeout=BUSY_MS / 1000)
+    connection = sqlite3.connect(
+        path.absolute().as_uri() + "?mode=ro", uri=True, check_same_thread=False, timeout=BUSY_MS / 1000
+    )
     connection.execute("PRAGMA query_only=ON")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA trusted_schema=OFF")
