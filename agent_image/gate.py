@@ -1,13 +1,15 @@
 """Every tool call asks the server before it runs. Nothing here decides: what is not a clear answer is a denial.
 
 Two hooks ask about each call: the managed HTTP hook, which asks `Keeper` on the loopback, and after its allow the SDK's
-callback (`Gate.release`). Both reach the same gate with the same `tool_use_id` and are one intent there; either one alone holds.
+callback (`Gate.release`). Both reach the same gate with the same `tool_use_id` and are one intent there; either one
+alone holds.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from typing import Any, Final
 
 from claude_agent_sdk import PermissionResultAllow, PermissionResultDeny
@@ -18,6 +20,8 @@ KEEPER_PORT: Final = 3129
 _LARGEST: Final = 7 << 20
 """Bytes of a hook's JSON that the door still forwards (8 MiB) with room to spare."""
 _HEAD_LIMIT: Final = 32 << 10
+_QUESTIONS: Final = 64
+"""Calls that may wait at once; a flood from inside the container ends here."""
 
 
 class Unclear(Exception):
@@ -31,6 +35,7 @@ class Gate:
         self._link = link
         self._released: dict[str, Any] = {}
         self._reports: set[asyncio.Task[None]] = set()
+        self._spawns: dict[str, tuple[str, str]] = {}
 
     async def release(self, hook: Json, tool_use_id: str | None, _context: Any) -> Json:
         """PreToolUse: the verdict in the CLI's own form. Waits as long as it takes; raises on anything unclear."""
@@ -40,13 +45,15 @@ class Gate:
         try:
             answer = await self._link.insist("/gate", body)
         except asyncio.CancelledError:
-            self._report_later(_abandoned(hook))
+            self.abandon(hook)
             raise
         if answer.status != 200:
             raise Unclear(f"the gate answered {answer.status}")
         output = _verdict(answer.object())
         if output["permissionDecision"] == "allow" and tool_use_id:
-            self._released[tool_use_id] = output.get("updatedInput", hook["tool_input"])
+            self._released[tool_use_id] = given = output.get("updatedInput", hook["tool_input"])
+            if hook["tool_name"] == "Agent" and isinstance(given, dict):
+                self._spawns[tool_use_id] = (str(hook.get("agent_id", "")), str(given.get("subagent_type", "")))
         return {"hookSpecificOutput": output}
 
     async def backstop(self, tool: str, tool_input: Json, context: Any) -> PermissionResultAllow | PermissionResultDeny:
@@ -60,6 +67,12 @@ class Gate:
         self._released.pop(tool_use_id or "", None)
         await self._deliver(hook)
         return {}
+
+    def claim_spawn(self, call: str, agent_type: str) -> tuple[str, str]:
+        """The released call that started a sub-agent, and who made it. `call` is empty where the CLI did not say."""
+        if not call:
+            call = next((each for each, (_, kind) in self._spawns.items() if kind == agent_type), "")
+        return call, self._spawns.pop(call, ("", ""))[0]
 
     async def settled(self) -> None:
         """Wait for reports that were sent on the side."""
@@ -75,8 +88,9 @@ class Gate:
             await asyncio.sleep(1)
             answer = await self._link.insist("/gate/outcome", body)
 
-    def _report_later(self, hook: Json) -> None:
-        task = asyncio.create_task(self._deliver(hook))
+    def abandon(self, hook: Json) -> None:
+        """Tell the server, on the side, that nobody waits for this call's verdict any more: it did not run."""
+        task = asyncio.create_task(self._deliver(_abandoned(hook)))
         self._reports.add(task)
         task.add_done_callback(self._reports.discard)
 
@@ -87,16 +101,29 @@ class Keeper:
     Without it a restart of the server would cut the hook's connection and turn every waiting approval into a denial.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, gate: Gate) -> None:
         self._link = link
+        self._gate = gate
+        self._open = 0
 
     async def serve(self, port: int = KEEPER_PORT) -> asyncio.Server:
         """Listen on the loopback until the returned server is closed."""
         return await asyncio.start_server(self._accept, "127.0.0.1", port, limit=_HEAD_LIMIT)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._open >= _QUESTIONS:
+            writer.transport.abort()
+            return
+        self._open += 1
+        try:
+            await self._answer(reader, writer)
+        finally:
+            self._open -= 1
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A reader that broke off gets no answer, and the hook takes that for a block.
-        with contextlib.suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError, LinkLost):
+        with contextlib.suppress(OSError, EOFError, ValueError, asyncio.LimitOverrunError, LinkLost, Unclear):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             if not head.startswith("post /gate http/1.1\r\n"):
                 raise ValueError("only the hook asks here")
@@ -108,7 +135,6 @@ class Keeper:
             if answer is not None:
                 writer.write(_response(*answer))
                 await writer.drain()
-        writer.close()
 
     async def _ask(self, body: bytes, reader: asyncio.StreamReader) -> tuple[int, bytes] | None:
         """The gate's answer, or None when the hook hung up first: then nobody waits for it any more."""
@@ -117,8 +143,13 @@ class Keeper:
         try:
             await asyncio.wait({question, hangup}, return_when=asyncio.FIRST_COMPLETED)
             if not question.done():
+                self._gate.abandon(json.loads(body))
                 return None
             answer = question.result()
+            if answer.status == 200:
+                _verdict(
+                    answer.object()
+                )  # to the CLI `{}` is "no opinion", and a tool that needs no permission would run
             return answer.status, answer.body
         finally:
             question.cancel()

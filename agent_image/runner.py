@@ -49,11 +49,11 @@ class Lifeline:
         self._session = session
         self._grace_s = grace_s
         self._heard = False
+        self._orders: asyncio.Queue[Json] = asyncio.Queue()
 
     async def follow(self) -> None:
         """Follow for ever, over as many streams as it takes. Raises LeaseRefused."""
         silence = min(_SILENCE_S, self._grace_s)
-        obeying: set[asyncio.Task[None]] = set()
         delays = pauses()
         while True:
             with contextlib.suppress(LinkLost):
@@ -61,10 +61,13 @@ class Lifeline:
                     self._heard = True
                     delays = pauses()
                     if order.get("op") != "ping":
-                        task = asyncio.create_task(self._session.obey(order))
-                        obeying.add(task)
-                        task.add_done_callback(obeying.discard)
+                        self._orders.put_nowait(order)
             await asyncio.sleep(next(delays))
+
+    async def obey(self) -> None:
+        """Carry the orders out for ever, one after the other: an interrupt comes before the words that follow it."""
+        while True:
+            await self._session.obey(await self._orders.get())
 
     async def watch(self) -> None:
         """Raise LinkLost after the grace period. Counts its own ticks: the time of a paused container does not pass."""
@@ -92,15 +95,14 @@ async def say_hello(link: Link, grace_s: float) -> Orders:
     return Orders.read(answer.object())
 
 
-async def play(link: Link, orders: Orders, grace_s: float) -> None:
+async def play(link: Link, gate: Gate, orders: Orders, grace_s: float) -> None:
     """The whole run, from orders to an acknowledged result."""
-    outbox, preview, gate = Outbox(link, orders.lease), Preview(link), Gate(link)
+    outbox, preview = Outbox(link, orders.lease), Preview(link)
     session = Session(orders, gate, outbox, preview, _WORKSPACE)
     lifeline = Lifeline(link, orders.lease, session, grace_s)
     async with asyncio.TaskGroup() as group:
-        around = [
-            group.create_task(each) for each in (outbox.run(), preview.run(), lifeline.follow(), lifeline.watch())
-        ]
+        duties = (outbox.run(), preview.run(), lifeline.follow(), lifeline.obey(), lifeline.watch())
+        around = [group.create_task(each) for each in duties]
         result = await _result_of(session)
         await gate.settled()
         await outbox.put("run.result", **result)
@@ -121,10 +123,11 @@ async def run() -> int:
     """Everything; the exit code."""
     link = Link(DOOR)
     grace_s = min(float(os.environ.get("HELM_LINK_GRACE_S", _GRACE_S)), _GRACE_S)
-    listeners = [await relay.serve(), await Keeper(Link(DOOR, "helm-keeper/1")).serve()]
+    gate = Gate(link)
+    listeners = [await relay.serve(), await Keeper(Link(DOOR, "helm-keeper/1"), gate).serve()]
     code = REPORTED
     try:
-        await play(link, await say_hello(link, grace_s), grace_s)
+        await play(link, gate, await say_hello(link, grace_s), grace_s)
     except* LeaseRefused:
         code = LEASE_REFUSED
     except* (LinkLost, TimeoutError):

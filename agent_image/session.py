@@ -29,8 +29,8 @@ from link import Json
 from orders import Orders, Watchers, options
 from outbox import Outbox, Preview
 
-_SETTLE_S: Final = 30.0
-"""After a result: how long to wait for `idle`, or for the turn that a message already handed over must start."""
+_SETTLE_S: Final = 5.0
+"""Once the CLI is idle: how long a message that was handed over may take to start its turn."""
 _STEERING: Final = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 _STDERR_LINES: Final = 20
 
@@ -40,12 +40,14 @@ class Session:
 
     def __init__(self, orders: Orders, gate: Gate, outbox: Outbox, preview: Preview, cwd: str) -> None:
         self._orders = orders
+        self._gate = gate
         self._outbox = outbox
         self._preview = preview
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         watchers = Watchers(self._spawned, self._ended, self._stderr.append)
         self._client = ClaudeSDKClient(options(orders, gate, watchers, cwd))
         self._ready = asyncio.Event()
+        self._state = ""
         self._turn = 0
         self._model_turns = 0
         self._finishing = False
@@ -53,6 +55,7 @@ class Session:
         self._later: deque[Json] = deque()
         self._unseen: dict[str, str] = {}
         self._agents: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
         self._streaming: dict[str, str] = {}
         self._result: ResultMessage | None = None
 
@@ -76,8 +79,15 @@ class Session:
         return self._outcome()
 
     async def obey(self, order: Json) -> None:
-        """Carry out one line of the server's stream; repeated ones are known by their id."""
+        """Carry out one line of the server's stream. What cannot be done is told and ends nothing."""
         await self._ready.wait()
+        try:
+            await self._obey(order)
+        except Exception as error:  # noqa: BLE001  supervisor: a dying CLI may raise anything here; its end is told elsewhere
+            text = f"could not carry out {order.get('op')}: {type(error).__name__}: {error}"
+            await self._outbox.put("run.note", level="error", text=text[:500])
+
+    async def _obey(self, order: Json) -> None:
         match order.get("op"):
             case "steer" if order["id"] not in self._known:
                 self._known.add(order["id"])
@@ -119,7 +129,7 @@ class Session:
 
     async def _next(self, messages: asyncio.Queue[Any]) -> Any:
         """The next message, or None when the CLI has ended or owes nothing and stays silent."""
-        settling = self._result is not None
+        settling = self._result is not None and self._state == "idle"
         try:
             async with asyncio.timeout(_SETTLE_S if settling else None):
                 return await messages.get()
@@ -186,6 +196,8 @@ class Session:
     async def _tell_system(self, message: SystemMessage) -> None:
         data = message.data
         match message.subtype:
+            case "session_state_changed":
+                self._state = str(data.get("state"))
             case "status" if data.get("status") == "requesting":
                 # The request to the model that carries these messages is being made: the earliest honest sign.
                 await self._seen(data.get("user_message_uuids") or [])
@@ -203,20 +215,27 @@ class Session:
                 await self._outbox.put("api.retry", attempt=int(data.get("attempt") or 0), error=error, delay_ms=delay)
 
     async def _spawned(self, hook: Json, _tool_use_id: str | None, _context: Any) -> Json:
-        agent = str(hook.get("agent_id", ""))
-        call = next((call for call, task in self._agents.items() if task == agent), "")
-        kind = str(hook.get("agent_type", ""))
-        await self._outbox.put("agent.spawned", agent=agent, agent_type=kind, parent="", tool_use_id=call)
+        agent, kind = str(hook.get("agent_id", "")), str(hook.get("agent_type", ""))
+        call, parent = self._gate.claim_spawn(self._call_of(agent), kind)
+        self._agents.setdefault(call or agent, agent)
+        self._parents[agent] = parent
+        await self._outbox.put("agent.spawned", agent=agent, agent_type=kind, parent=parent, tool_use_id=call)
         return {}
 
     async def _ended(self, hook: Json, _tool_use_id: str | None, _context: Any) -> Json:
-        agent, kind = str(hook.get("agent_id", "")), str(hook.get("agent_type", ""))
-        call = next((call for call, task in self._agents.items() if task == agent), "")
-        summary = str(hook.get("last_assistant_message") or "")[:4000]
+        agent = str(hook.get("agent_id", ""))
         await self._outbox.put(
-            "agent.ended", agent=agent, agent_type=kind, parent="", tool_use_id=call, summary=summary
+            "agent.ended",
+            agent=agent,
+            agent_type=str(hook.get("agent_type", "")),
+            parent=self._parents.get(agent, ""),
+            tool_use_id=self._call_of(agent),
+            summary=str(hook.get("last_assistant_message") or "")[:4000],
         )
         return {}
+
+    def _call_of(self, agent: str) -> str:
+        return next((call for call, each in self._agents.items() if each == agent and call != agent), "")
 
     def _outcome(self) -> Json:
         last = self._result

@@ -101,13 +101,10 @@ def _host(spec: ContainerSpec, seccomp: str, *, apparmor: bool) -> dict[str, Any
 
 
 def _bind(source: Path, target: str, *, read_only: bool) -> dict[str, Any]:
-    return {
-        "Type": "bind",
-        "Source": str(source),
-        "Target": target,
-        "ReadOnly": read_only,
-        "BindOptions": {"Propagation": "rprivate"},
-    }
+    # The engine leaves out what is false when it is asked later; so do we, to compare like with like.
+    mode = {"ReadOnly": True} if read_only else {}
+    bind = {"Type": "bind", "Source": str(source), "Target": target, **mode}
+    return bind | {"BindOptions": {"Propagation": "rprivate"}}
 
 
 def differences(asked: Mapping[str, Any], inspected: Mapping[str, Any]) -> list[str]:

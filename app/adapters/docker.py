@@ -6,6 +6,8 @@ A container starts only when the engine confirmed, after creating it, every limi
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,7 @@ from app.domain.errors import EngineUnavailable
 from docker import APIClient
 
 T = TypeVar("T")
+_SOCKET: Final = "unix:///var/run/docker.sock"
 _CALL_S: Final = 30
 _GONE_S: Final = 15.0
 _THREADS: Final = 16
@@ -158,6 +161,9 @@ class Sandbox:
     def close(self) -> None:
         """Let go of the engine; containers go on."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _translated(work))
@@ -165,7 +171,9 @@ class Sandbox:
     def _engine(self) -> Any:
         with self._lock:
             if self._client is None:
-                self._client = APIClient(version="auto", timeout=_CALL_S, **kwargs_from_env())
+                where = kwargs_from_env()
+                _knock(str(where.get("base_url", _SOCKET)))
+                self._client = APIClient(version="auto", timeout=_CALL_S, **where)
             return self._client
 
     def _probe(self) -> EngineStatus:
@@ -317,6 +325,14 @@ def _unreachable(error: Exception) -> EngineStatus:
     )
 
 
+def _knock(base_url: str) -> None:
+    """Raise OSError at once where nobody listens: the library would try for long, and leave its socket open."""
+    if base_url.startswith(("unix://", "http+unix://")):
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(_CALL_S)
+            line.connect("/" + base_url.partition("://")[2].lstrip("/"))
+
+
 def _says(error: APIError, words: str) -> bool:
     return words in str(error.explanation or error).lower()
 
@@ -356,7 +372,7 @@ async def _in_daemon(work: Callable[[], T]) -> T:
             result = work()
         except BaseException as error:  # noqa: BLE001  handed over to the waiting task, whatever it is
             failure = error
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=run, name="docker-wait", daemon=True).start()

@@ -46,9 +46,13 @@ class Workspaces:
             path.mkdir(mode=0o700)
         except FileExistsError:
             raise InvalidInput("This run has a workspace already.") from None
-        _own(path)
-        if seed is not None:
-            _copy(seed, path, _LARGEST_SEED)
+        try:
+            _own(path)
+            if seed is not None:
+                _copy(seed, path, _LARGEST_SEED)
+        except BaseException:
+            shutil.rmtree(path)
+            raise
         return path
 
     def _remove(self, run: str) -> None:

@@ -37,7 +37,7 @@ class Door:
         self.steps: dict[str, int] = {}
         self.release = asyncio.Event()
         self.greeted = False
-        self.upto = 0
+        self.upto = int(script.get("upto", 0))
         self.refusals = dict(script.get("refuse", {}))
 
     async def serve(self, path: str) -> None:
@@ -69,10 +69,12 @@ class Door:
     async def pings(self) -> None:
         while True:
             self.broadcast({"op": "ping"})
+            tell("ping")
             await asyncio.sleep(1)
 
     def broadcast(self, line: Json) -> None:
         data = json.dumps(line).encode() + b"\n"
+        self.streams = {each for each in self.streams if not each.transport.is_closing()}
         for writer in self.streams:
             writer.write(b"%x\r\n%s\r\n" % (len(data), data))
 
@@ -212,10 +214,11 @@ def mcp(method: str, sent: Json, writer: asyncio.StreamWriter) -> None:
         return answer(writer, 405, {})
     if "id" not in sent:
         return answer(writer, 202, {})
+    capabilities: Json = {"tools": {}}
     results: Json = {
         "initialize": {
             "protocolVersion": "2025-06-18",
-            "capabilities": {"tools": {}},
+            "capabilities": capabilities,
             "serverInfo": {"name": "ops", "version": "1"},
         },
         "tools/list": {"tools": [_TOOL]},
@@ -238,10 +241,10 @@ def stream_of(step: Json, message_id: str, model: str) -> list[Json]:
         "content": [],
         "usage": usage,
     }
-    events: list[Json] = [{"type": "message_start", "message": message | {"stop_reason": None, "stop_sequence": None}}]
+    events: list[Json] = [{"type": "message_start", "message": message}]
     blocks = [("text", text) for text in step.get("text", "").split("|") if text]
     for index, (_, text) in enumerate(blocks):
-        start = {"type": "text", "text": ""}
+        start: Json = {"type": "text", "text": ""}
         events += block(index, start, {"type": "text_delta", "text": text})
     for offset, tool in enumerate(step.get("tools", [])):
         start = {"type": "tool_use", "id": tool["id"], "name": tool["name"], "input": {}}
