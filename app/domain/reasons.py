@@ -21,6 +21,7 @@ class Reason(StrEnum):
     SCHEMA_VIOLATION = "SCHEMA_VIOLATION"
     INPUT_TOO_LARGE = "INPUT_TOO_LARGE"
     INPUT_CHANGED = "INPUT_CHANGED"
+    TOO_MANY_OPEN = "TOO_MANY_OPEN"
     SANDBOX_VIOLATION = "SANDBOX_VIOLATION"
     EGRESS_DENIED = "EGRESS_DENIED"
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
@@ -78,6 +79,10 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.INPUT_CHANGED: (
         "A call that was judged before came back with other arguments.",
         "Make a new call: what was judged is what may run.",
+    ),
+    Reason.TOO_MANY_OPEN: (
+        "Too many calls of this run are open at once.",
+        "Let the calls that are under way come to an end first.",
     ),
     Reason.SANDBOX_VIOLATION: (
         "The call tries to leave the container or to damage what is outside the workspace.",

@@ -13,6 +13,7 @@ from app.services.gate import Answer
 from app.services.modelcalls import ModelCall, ToolResult
 from app.services.services import Services
 
+_UNBOUND = 128_000
 _USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
@@ -82,7 +83,7 @@ async def model(request: Http, services: Services) -> dict[str, Any]:
         path=text(body, "path", 1_000),
         model=text(body, "model", 200, ""),
         agent=text(body, "agent", 200, ""),
-        max_tokens=count(body, "max_tokens", 0),
+        max_tokens=_bound(body),
         body_bytes=count(body, "body_bytes"),
         body_sha256=text(body, "body_sha256", 64, ""),
         stream=body.get("stream") is True,
@@ -95,12 +96,17 @@ async def model(request: Http, services: Services) -> dict[str, Any]:
     return {**_told(answer), "status": status, "ticket": ticket}
 
 
+def _bound(body: dict[str, Any]) -> int:
+    """The caller's own bound on the answer; where it set none, the most that a model writes."""
+    return _UNBOUND if body.get("max_tokens") is None else count(body, "max_tokens")
+
+
 def _results(value: Any) -> list[ToolResult]:
     if not isinstance(value, list) or len(value) > 100_000:
         raise InvalidInput("tool_results is a list")
     found = []
     for item in value:
-        if not isinstance(item, dict) or not isinstance(item.get("id"), str) or len(item["id"]) > 200:
+        if not isinstance(item, dict) or not isinstance(item.get("id"), str) or not 0 < len(item["id"]) <= 200:
             raise InvalidInput("a tool result has an id")
         found.append(ToolResult(item["id"], item.get("is_error") is True))
     return found

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from app.domain.canonical import b64, canonical_bytes
 from app.domain.content import JSON, TEXT, Content, Usage
 from app.domain.errors import AlreadyClaimed, HelmError, InvalidInput, LedgerUnavailable, NotFound, RunEnded
-from app.domain.events import Draft, Event, Local
+from app.domain.events import Draft, Local
 from app.domain.ids import short_id
 from app.domain.intent import describe
 from app.domain.payloads import ApprovalRequested, Dispatched, IntentRecorded, OutcomeRecorded, VerdictGiven
@@ -25,6 +25,7 @@ from app.services.ledger import Ledger
 
 MAX_ARGS: Final = 1_048_576
 MAX_RESULT: Final = 262_144
+MAX_OPEN: Final = 500
 VERDICT_LIFE_MS: Final = 86_400_000
 EVALUATOR: Final = "helm-gate"
 
@@ -82,11 +83,12 @@ class Gate:
         Never raises for a refusal: LEDGER_UNAVAILABLE, RUN_ENDED and policy denials are all answers.
         """
         try:
-            action = await self._ledger.read.action(run=ask.run, key=ask.key)
+            action = await self._judge(ask)
             if action is None:
-                action = await self._judge(ask)
-            elif not await self._same_args(action, ask):
-                return _refused(Reason.INPUT_CHANGED, "the same call came back with other arguments")
+                # The call is known: its other hook was faster, or it comes again after a restart. There is one intent.
+                action = await self._known(ask)
+                if not await self._same_args(action, ask):
+                    return _refused(Reason.INPUT_CHANGED, "the same call came back with other arguments")
             if action.state == "waiting":
                 action = await self.settled(action)
             return _answer(action)
@@ -149,34 +151,34 @@ class Gate:
 
     # --- judging -----------------------------------------------------------------------------------------------------
 
-    async def _judge(self, ask: Ask) -> Action:
-        run = await self._ledger.read.run(ask.run)
+    async def _judge(self, ask: Ask) -> Action | None:
+        """Judge and record a new intent; None when this call was recorded before."""
+        run = await self._ledger.run(ask.run)
         if run is None or not run.live:
             raise RunEnded("the run has ended")
+        if any(action.key == ask.key for action in run.actions.values()):
+            return None
         decision = self._decide(run, ask)
         try:
-            events = await self._ledger.record(ask.run, *self._drafts(run, ask, decision))
+            return await self._ledger.record_action(ask.run, *self._drafts(run, ask, decision))
         except AlreadyClaimed:
-            # The other hook of the same call was faster: there is one intent, and this is it.
-            found = await self._ledger.read.action(run=ask.run, key=ask.key)
-            if found is None:
-                raise LedgerUnavailable("the log answered twice in different ways") from None
-            return found
-        return await self._recorded(events)
+            return None
 
-    async def _recorded(self, events: tuple[Event, ...]) -> Action:
-        intent = events[0].payload
-        found = await self._ledger.read.action(id=intent.action_id) if isinstance(intent, IntentRecorded) else None
+    async def _known(self, ask: Ask) -> Action:
+        found = await self._ledger.read.action(run=ask.run, key=ask.key)
         if found is None:
-            raise LedgerUnavailable("the intent was recorded, and cannot be read back")
+            raise LedgerUnavailable("the log answered twice in different ways")
         return found
 
     def _decide(self, run: Run, ask: Ask) -> Decision:
         bundle = self._library.bundle(run.policy)
         decision = decide(bundle, self._request(run, ask))
-        if ask.refusal is None or decision.verdict is Verdict.DENY:
+        refusal = ask.refusal
+        if refusal is None and len(run.actions) >= MAX_OPEN:
+            refusal = Refusal(Reason.TOO_MANY_OPEN, f"{MAX_OPEN} calls of this run have no outcome yet")
+        if refusal is None or decision.verdict is Verdict.DENY:
             return decision
-        return _overruled(decision, ask.refusal, bundle)
+        return _overruled(decision, refusal, bundle)
 
     def _request(self, run: Run, ask: Ask) -> Request:
         return Request(

@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.chain import Chain, Head, Moment, Sealed
-from app.domain.errors import AlreadyClaimed, HelmError, LedgerUnavailable, SequenceMismatch
-from app.domain.events import Draft, Event
+from app.domain.errors import AlreadyClaimed, HelmError, InvalidInput, LedgerUnavailable, NotFound, SequenceMismatch
+from app.domain.events import SYSTEM_KINDS, Draft, Event
 from app.domain.fold import evolve
 from app.domain.ids import SYSTEM_RUN
+from app.domain.payloads import RunCreated
+from app.domain.run import Action, Run
 from app.domain.times import text_of
 from app.ports import Batch, Clock, LogReader, LogStore
 
 _MOST_PER_COMMIT: Final = 256
 _QUEUE: Final = 10_000
 _RECENT: Final = 4_096
+_RECENT_BYTES: Final = 32 * 1_048_576  # of contents: an agent that sends megabytes must not fill the server's memory
 _FOLLOW_PAGE: Final = 500
 
 
@@ -36,6 +39,8 @@ class _Request:
     done: asyncio.Future[tuple[Event, ...]]
     sealed: list[Sealed]
     error: HelmError | None = None
+    action: Action | None = None
+    fold: Run | None = None
 
 
 class Ledger:
@@ -49,8 +54,10 @@ class Ledger:
         self._loaded = False
         self._closed = False
         self.fault = ""
-        self._recent: deque[Event] = deque(maxlen=_RECENT)
+        self._recent: deque[Event] = deque()
+        self._recent_bytes = 0
         self._head = -1
+        self._live: dict[str, Run] = {}
         self._woken = asyncio.Event()
 
     def start(self) -> None:
@@ -60,10 +67,11 @@ class Ledger:
         self._thread.start()
 
     async def close(self) -> None:
-        """Write what was accepted, then stop; later recordings are refused."""
+        """Write what was accepted, then stop; later recordings are refused. Harmless when it never started."""
         self._closed = True
-        self._requests.put(None)
-        await asyncio.to_thread(self._thread.join, 30)
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._requests.put, None)
+            await asyncio.to_thread(self._thread.join, 30)
 
     @property
     def head(self) -> int:
@@ -81,15 +89,32 @@ class Ledger:
         `expect`: the run's last `run_seq` as the caller saw it. Raises AlreadyClaimed (somebody was first), RunEnded,
         SequenceMismatch, TooLarge, NotCanonical, LedgerUnavailable (then nothing of it may be assumed to be recorded).
         """
+        return await self._submit(self._request(run, drafts, expect)).done
+
+    async def record_action(self, run: str, *drafts: Draft) -> Action:
+        """Append drafts of one action, and return the action as they left it. Raises as `record` does."""
+        request = self._submit(self._request(run, drafts, None))
+        await request.done
+        if request.action is None:
+            raise LedgerUnavailable("what was recorded is no action")
+        return request.action
+
+    async def run(self, run: str) -> Run | None:
+        """A run as its durable events make it: from memory while it is live, from the store otherwise."""
+        return self._live.get(run) or await self.read.run(run)
+
+    def _request(self, run: str, drafts: Sequence[Draft], expect: int | None) -> _Request:
         if self._closed:
             raise LedgerUnavailable("the server is stopping; nothing is recorded any more")
         loop = asyncio.get_running_loop()
-        request = _Request(run, drafts, expect, loop, loop.create_future(), [])
+        return _Request(run, drafts, expect, loop, loop.create_future(), [])
+
+    def _submit(self, request: _Request) -> _Request:
         try:
             self._requests.put_nowait(request)
         except queue.Full:
             raise LedgerUnavailable("too many recordings wait for the disk; try again shortly") from None
-        return await request.done
+        return request
 
     async def follow(self, after: int, run: str = "") -> AsyncGenerator[list[Event], None]:
         """Everything after `after`, in order, once each, for ever: first what is stored, then what comes. An empty list
@@ -144,7 +169,10 @@ class Ledger:
                 self._prepare(request, batch)
             if batch.sealed:
                 self._store.write(batch)
-            self.fault = ""
+                for run in batch.runs.values():
+                    if not run.live:
+                        self._chain.heads.pop(run.id, None)
+                self.fault = ""
         except (HelmError, MemoryError) as error:
             self._fail(requests, error)
         except Exception as error:  # noqa: BLE001 - supervisor: an unknown fault must refuse, and never kill the writer
@@ -159,6 +187,10 @@ class Ledger:
             if request.error is None:
                 request.error = LedgerUnavailable(f"the log cannot be written: {self.fault}")
             request.sealed = []
+        try:
+            self._load()  # what did become durable is told to the followers now, and not by chance later
+        except HelmError:
+            return
 
     def _load(self) -> None:
         if self._loaded:
@@ -172,12 +204,13 @@ class Ledger:
         try:
             head = self._head_of(request.run)
             _check_expected(request.expect, head)
+            _check_place(request.run, request.drafts)
             saved = self._chain.frontier, head
             at = Moment(text_of(self._clock.now_ms()), self._clock.mono_ns())
             sealed = self._chain.extend(request.run, head, request.drafts, at, self._clock.entropy)
             try:
-                self._stage(request.run, sealed, batch)
-            except HelmError:
+                self._stage(request, sealed, batch)
+            except Exception:
                 self._chain.frontier = saved[0]
                 self._restore_head(request.run, saved[1])
                 raise
@@ -186,6 +219,9 @@ class Ledger:
             raise
         except HelmError as error:
             request.error = error
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            # One caller's broken draft must not refuse the others that share its transaction.
+            request.error = InvalidInput(f"the draft cannot be recorded ({type(error).__name__})")
 
     def _head_of(self, run: str) -> Head | None:
         if run not in self._chain.heads:
@@ -200,43 +236,62 @@ class Ledger:
         else:
             self._chain.heads[run] = head
 
-    def _stage(self, run: str, sealed: list[Sealed], batch: Batch) -> None:
-        wanted = {claim: entry.event.seq for entry in sealed for claim in entry.claims}
-        for claim in wanted:
-            if claim in batch.claims:
-                raise AlreadyClaimed(claim, batch.claims[claim])
+    def _stage(self, request: _Request, sealed: list[Sealed], batch: Batch) -> None:
+        wanted: dict[str, int] = {}
+        for claim, seq in ((claim, entry.event.seq) for entry in sealed for claim in entry.claims):
+            if claim in wanted or claim in batch.claims:
+                raise AlreadyClaimed(claim, wanted.get(claim, batch.claims.get(claim, seq)))
+            wanted[claim] = seq
         taken = self._store.claimed(tuple(wanted))
         if taken is not None:
             raise AlreadyClaimed(*taken)
-        self._project(run, sealed, batch)
+        self._project(request, sealed, batch)
         batch.claims.update(wanted)
         batch.sealed.extend(sealed)
 
-    def _project(self, run: str, sealed: list[Sealed], batch: Batch) -> None:
-        if run == SYSTEM_RUN:
+    def _project(self, request: _Request, sealed: list[Sealed], batch: Batch) -> None:
+        run = request.run
+        if run == SYSTEM_RUN or not sealed:
             return
         state = batch.runs.get(run) or self._store.fold(run)
+        if state is None and not isinstance(sealed[0].event.payload, RunCreated):
+            raise NotFound("there is no such run")
+        steps = []
         for entry in sealed:
-            step = evolve(state, entry.event)
-            state = step.run
+            steps.append(evolve(state, entry.event))
+            state = steps[-1].run
+        # Only now is it certain that the whole request can be taken in.
+        for step in steps:
+            batch.runs[run] = request.fold = step.run
             if step.action is not None:
-                batch.actions[step.action.id] = step.action
+                batch.actions[step.action.id] = request.action = step.action
             if step.steering is not None:
-                batch.steering[step.steering.id] = (run, step.steering)
-        if state is not None:
-            batch.runs[run] = state
+                batch.steering[f"{run}/{step.steering.id}"] = (run, step.steering)
 
     def _answer(self, requests: list[_Request], batch: Batch) -> None:
         told = [entry.event for request in requests for entry in request.sealed]
+        durable = self._chain.size - 1 if self._loaded else -1
         by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
         for request in requests:
             by_loop.setdefault(request.loop, []).append(request)
         for loop, group in by_loop.items():
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._tell, group, told)
+            try:
+                loop.call_soon_threadsafe(self._tell, group, told, durable)
+            except RuntimeError:
+                continue  # that loop has ended, and its callers with it
 
-    def _tell(self, requests: list[_Request], told: list[Event]) -> None:
+    def _remember(self, requests: list[_Request]) -> None:
+        for request in requests:
+            if request.error is not None or request.fold is None:
+                continue
+            if request.fold.live:
+                self._live[request.run] = request.fold
+            else:
+                self._live.pop(request.run, None)
+
+    def _tell(self, requests: list[_Request], told: list[Event], durable: int) -> None:
         """On the event loop, after COMMIT: answer the callers, advance the head, wake the followers."""
+        self._remember(requests)
         for request in requests:
             if request.done.done():
                 continue
@@ -244,13 +299,33 @@ class Ledger:
                 request.done.set_exception(request.error)
             else:
                 request.done.set_result(tuple(entry.event for entry in request.sealed))
-        if told and told[-1].seq > self._head:
-            if self._recent and self._recent[-1].seq + 1 != told[0].seq:
-                self._recent.clear()
-            self._recent.extend(told)
-            self._head = told[-1].seq
+        if durable > self._head:
+            if not told or (told[0].seq, told[-1].seq) != (self._head + 1, durable):
+                self._live.clear()  # more is durable than was told: the folds come from the store again
+            self._keep(told)
+            self._head = durable
             self._woken.set()
             self._woken = asyncio.Event()
+
+    def _keep(self, told: list[Event]) -> None:
+        """Keep the newest events for followers, without a hole and bounded; what is older comes from the store."""
+        if not told or (self._recent and self._recent[-1].seq + 1 != told[0].seq):
+            self._recent.clear()
+            self._recent_bytes = 0
+        self._recent.extend(told)
+        self._recent_bytes += sum(map(_weight, told))
+        while self._recent and (len(self._recent) > _RECENT or self._recent_bytes > _RECENT_BYTES):
+            self._recent_bytes -= _weight(self._recent.popleft())
+
+
+def _weight(event: Event) -> int:
+    return sum(len(content.data or b"") for content in event.contents.values())
+
+
+def _check_place(run: str, drafts: Sequence[Draft]) -> None:
+    for draft in drafts:
+        if (draft.payload.kind in SYSTEM_KINDS) != (run == SYSTEM_RUN):
+            raise InvalidInput(f"{draft.payload.kind} does not belong into this run")
 
 
 def _check_expected(expect: int | None, head: Head | None) -> None:

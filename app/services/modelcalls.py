@@ -65,7 +65,7 @@ class ModelCalls:
         ticket = short_id("mdl", self._clock.entropy(10))
         # Two calls that fit one by one must not both be let through: a hold is durable before the next one is weighed.
         async with self._locks.setdefault(call.run, asyncio.Lock()):
-            run = await self._ledger.read.run(call.run)
+            run = await self._ledger.run(call.run)
             if run is None:
                 return Answer(False, Reason.RUN_ENDED.value, "the run has ended"), ticket
             refusal = await self._ungated(call)

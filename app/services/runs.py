@@ -117,7 +117,7 @@ class Runs:
 
     async def get(self, run: str) -> Run:
         """The run as the log tells it. Raises NotFound."""
-        found = await self._ledger.read.run(run)
+        found = await self._ledger.run(run)
         if found is None:
             raise NotFound("there is no such run")
         return found

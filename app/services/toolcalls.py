@@ -33,7 +33,7 @@ class ToolCalls:
         mcp = tool.startswith("mcp__")
         host, port = _place(tool, args)
         blueprint = self._blueprint_of(run)
-        found = await self._ledger.read.run(run)
+        found = await self._ledger.run(run)
         agents = found.agents if found is not None else {}
         return await self._gate.perform(
             Ask(
@@ -71,7 +71,7 @@ class ToolCalls:
         """
         name = f"mcp__{server}__{tool}"
         wanted = args_content(args).data or b""
-        found = await self._ledger.read.run(run)
+        found = await self._ledger.run(run)
         for action in found.actions.values() if found is not None else ():
             if action.tool != name or action.state != "dispatched" or action.forwarded:
                 continue

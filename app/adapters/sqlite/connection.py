@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from app.adapters.sqlite.ddl import DERIVED, EXPECTED, LOG, VERSION, squeezed
-from app.domain.errors import BadConfig, LedgerUnavailable, LogCorrupt
+from app.domain.errors import BadConfig, HelmError, LedgerUnavailable, LogCorrupt
 
 BUSY_MS: Final = 2_000
 _PRAGMAS: Final = (
@@ -39,6 +39,15 @@ _NEVER: Final = frozenset(
         sqlite3.SQLITE_DROP_TABLE,
         sqlite3.SQLITE_DROP_TRIGGER,
         sqlite3.SQLITE_DROP_VIEW,
+        sqlite3.SQLITE_DROP_TEMP_INDEX,
+        sqlite3.SQLITE_DROP_TEMP_TABLE,
+        sqlite3.SQLITE_DROP_TEMP_TRIGGER,
+        sqlite3.SQLITE_DROP_TEMP_VIEW,
+        sqlite3.SQLITE_CREATE_TEMP_INDEX,
+        sqlite3.SQLITE_CREATE_VTABLE,
+        sqlite3.SQLITE_DROP_VTABLE,
+        sqlite3.SQLITE_ANALYZE,
+        sqlite3.SQLITE_REINDEX,
     }
 )
 
@@ -59,13 +68,18 @@ def lock_file(path: Path) -> int:
 
 def open_writer(path: Path, *, derive_again: bool = False) -> sqlite3.Connection:
     """The one writing connection, its schema made or checked. Raises LedgerUnavailable, LogCorrupt."""
+    connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
         path.chmod(0o600)
         _set_pragmas(connection)
         _make_schema(connection)
         _check_schema(connection)
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, OSError, LedgerUnavailable, LogCorrupt) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, HelmError):
+            raise
         raise LedgerUnavailable(f"{path} cannot be opened: {error}") from None
     if not derive_again:
         connection.set_authorizer(_authorize)

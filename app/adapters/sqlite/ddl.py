@@ -44,6 +44,7 @@ DERIVED: Final = (
  doc BLOB NOT NULL, UNIQUE(run, "key")) STRICT""",
     "CREATE INDEX action_state ON action(state, opened_seq)",
     "CREATE INDEX action_run ON action(run, opened_seq)",
+    "CREATE INDEX action_open ON action(run) WHERE state <> 'ended'",
     "CREATE INDEX action_approval ON action(approval) WHERE approval <> ''",
     "CREATE INDEX action_unknown ON action(status) WHERE status = 'unknown'",
     "CREATE INDEX action_spend ON action(ended_ts) WHERE cost_micro > 0",

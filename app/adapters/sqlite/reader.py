@@ -16,9 +16,9 @@ from sqlalchemy.pool import QueuePool
 from sqlmodel import Session, and_, col, func, or_, select
 
 from app.adapters.sqlite.connection import open_reader
-from app.adapters.sqlite.rows import action_of, digests_of, event_of, run_of, steering_of
+from app.adapters.sqlite.rows import action_of, digests_of, event_of, run_of, steering_of, weight_of
 from app.adapters.sqlite.tables import ActionRow, BlobRow, EntryRow, ReceiptRow, RunRow, SteeringRow
-from app.domain.errors import LedgerUnavailable
+from app.domain.errors import InvalidInput, LedgerUnavailable
 from app.domain.events import Event
 from app.domain.run import Action, Run, Steering
 from app.ports import RunFilter
@@ -26,6 +26,7 @@ from app.ports import RunFilter
 T = TypeVar("T")
 _THREADS: Final = 4
 _MOST: Final = 1_000
+_PAGE_BYTES: Final = 16 * 1_048_576  # of contents in one page: arguments and results may have a megabyte each
 _CHUNK: Final = 500  # SQLite takes at most 999 variables in one statement
 
 
@@ -50,8 +51,14 @@ class SqliteReader:
                     return work(session)
             except (SQLAlchemyError, sqlite3.Error) as error:
                 raise LedgerUnavailable(f"helm.db cannot be read: {type(error).__name__}") from None
+            except (OverflowError, UnicodeEncodeError):
+                raise InvalidInput("a number is too large, or a text holds half of a surrogate pair") from None
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        try:
+            waiting = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except RuntimeError:
+            raise LedgerUnavailable("the log is closed") from None
+        return await waiting
 
     async def events(
         self, *, after: int = -1, before: int | None = None, run: str = "", limit: int = 500
@@ -82,17 +89,17 @@ class SqliteReader:
 
     async def run(self, run: str) -> Run | None:
         """One run's fold."""
-        query = select(RunRow.state).where(RunRow.id == run)
-        state = await self._in_thread(lambda session: session.exec(query).first())
-        return run_of(state) if state is not None else None
+        query = select(RunRow.id, RunRow.state).where(RunRow.id == run)
+        found = await self._in_thread(lambda session: _runs(session, query))
+        return found[0] if found else None
 
     async def runs(self, which: RunFilter) -> list[Run]:
         """Runs, newest first."""
-        query = select(RunRow.state).order_by(col(RunRow.no).desc()).limit(max(1, min(which.limit, _MOST)))
+        query = select(RunRow.id, RunRow.state).order_by(col(RunRow.no).desc())
+        query = query.limit(max(1, min(which.limit, _MOST)))
         for condition in _conditions(which):
             query = query.where(condition)
-        states = await self._in_thread(lambda session: list(session.exec(query)))
-        return [run_of(state) for state in states]
+        return await self._in_thread(lambda session: _runs(session, query))
 
     async def counts(self) -> Mapping[str, int]:
         """Runs by status word and group."""
@@ -176,6 +183,18 @@ class SqliteReader:
         return int(await self._in_thread(lambda session: session.exec(query).one()))
 
 
+def _runs(session: Session, query: Any) -> list[Run]:
+    rows = [(str(run), bytes(state)) for run, state in session.exec(query)]
+    ids = [run for run, _ in rows]
+    open_actions: dict[str, list[bytes]] = {}
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        found = select(ActionRow.run, ActionRow.doc).where(col(ActionRow.run).in_(part), ActionRow.state != "ended")
+        for run, doc in session.exec(found.order_by(col(ActionRow.opened_seq))):
+            open_actions.setdefault(run, []).append(doc)
+    return [run_of(state, open_actions.get(run, ())) for run, state in rows]
+
+
 def _needs() -> Any:
     return or_(col(RunRow.waiting) > 0, col(RunRow.unknown) > 0, and_(RunRow.status == "interrupted", RunRow.live == 1))
 
@@ -210,7 +229,17 @@ def _events(session: Session, after: int, before: int | None, run: str, limit: i
         part = seqs[start : start + _CHUNK]
         found = select(ReceiptRow.line).where(col(ReceiptRow.seq).in_(part)).order_by(col(ReceiptRow.seq))
         lines.extend(session.exec(found))
-    return _decoded(session, lines)
+    return _decoded(session, _bounded(lines) if before is None else _bounded(lines[::-1])[::-1])
+
+
+def _bounded(lines: list[bytes]) -> list[bytes]:
+    """The first lines whose contents fit into memory together; at least one, so that a reader gets on."""
+    weight = 0
+    for at, line in enumerate(lines):
+        weight += weight_of(line)
+        if at and weight > _PAGE_BYTES:
+            return lines[:at]
+    return lines
 
 
 def _decoded(session: Session, lines: Sequence[bytes]) -> list[Event]:

@@ -22,9 +22,10 @@ _ACTION: Final = msgspec.json.Decoder(Action)
 _STEERING: Final = msgspec.json.Decoder(Steering)
 
 
-def run_of(state: bytes) -> Run:
-    """The fold behind a run's row."""
-    return _RUN.decode(state)
+def run_of(state: bytes, open_actions: Iterable[bytes]) -> Run:
+    """The fold behind a run's row and the rows of its actions that have not ended, oldest first."""
+    actions = [action_of(doc) for doc in open_actions]
+    return replace(_RUN.decode(state), actions={action.id: action for action in actions})
 
 
 def action_of(doc: bytes) -> Action:
@@ -52,7 +53,8 @@ def run_row(run: Run) -> tuple[Any, ...]:
         run.opened_ts,
         run.last_ts,
         run.last_seq,
-        _ENCODER.encode(run),
+        # Open actions have rows of their own: a run with many of them must not be written whole for each event.
+        _ENCODER.encode(replace(run, actions={})),
     )
 
 
@@ -77,8 +79,8 @@ def action_row(action: Action) -> tuple[Any, ...]:
 
 
 def steering_row(run: str, message: Steering) -> tuple[Any, ...]:
-    """Values in the order of the `steering` table."""
-    return (message.id, run, _ENCODER.encode(message))
+    """Values in the order of the `steering` table. People may use one id in two runs, so the row's id names both."""
+    return (f"{run}/{message.id}", run, _ENCODER.encode(message))
 
 
 def event_of(line: bytes, blobs: Mapping[str, tuple[bytes, bytes]]) -> Event:
@@ -108,6 +110,12 @@ def digests_of(lines: Iterable[bytes]) -> list[str]:
             if type(value) is dict and "alg" in value and "digest" in value:
                 found[value["digest"]] = None
     return list(found)
+
+
+def weight_of(line: bytes) -> int:
+    """How many bytes of content stand behind a line."""
+    body = orjson.loads(base64.b64decode(orjson.loads(line)["payload"]))["body"]
+    return sum(value["size"] for value in body.values() if type(value) is dict and "alg" in value)
 
 
 def _filled(content: Content, blobs: Mapping[str, tuple[bytes, bytes]]) -> Content:

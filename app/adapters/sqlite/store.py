@@ -12,7 +12,7 @@ from app.adapters.sqlite.connection import open_writer
 from app.adapters.sqlite.ddl import DERIVED_TABLES
 from app.adapters.sqlite.rows import action_row, digests_of, event_of, run_of, run_row, steering_row
 from app.domain.chain import Head, Sealed
-from app.domain.errors import HelmError, LedgerUnavailable, LogCorrupt
+from app.domain.errors import LedgerUnavailable, LogCorrupt
 from app.domain.events import claims_of
 from app.domain.fold import evolve
 from app.domain.ids import SYSTEM_RUN
@@ -57,8 +57,9 @@ class SqliteStore:
             leaf = leaf_hash(line)
             self._tail.append(leaf)
             frontier.append(leaf)
-        if len(self._tail) >= TILE_LEAVES:
-            raise LogCorrupt("the tiles of helm.db lag behind its receipts; run `helm rebuild`")
+        (stored,) = self._db.execute("SELECT coalesce(max(seq) + 1, 0) FROM receipt").fetchone()
+        if len(self._tail) >= TILE_LEAVES or frontier.size != stored:
+            raise LogCorrupt("the tiles of helm.db are not those of its receipts; run: helm rebuild")
         return frontier
 
     def head(self, run: str) -> Head | None:
@@ -78,11 +79,18 @@ class SqliteStore:
     def fold(self, run: str) -> Run | None:
         """The run as its durable events make it."""
         if run not in self._folds:
-            row = self._guarded(lambda: self._db.execute("SELECT state FROM run WHERE id = ?", (run,)).fetchone())
-            if row is None:
+            found = self._guarded(lambda: self._read_fold(run))
+            if found is None:
                 return None
-            self._folds[run] = run_of(row[0])
+            self._folds[run] = found
         return self._folds[run]
+
+    def _read_fold(self, run: str) -> Run | None:
+        row = self._db.execute("SELECT state FROM run WHERE id = ?", (run,)).fetchone()
+        if row is None:
+            return None
+        sql = "SELECT doc FROM action WHERE run = ? AND state <> 'ended' ORDER BY opened_seq"
+        return run_of(row[0], [doc for (doc,) in self._db.execute(sql, (run,))])
 
     def claimed(self, claims: Sequence[str]) -> tuple[str, int] | None:
         """The first claim that is taken, with the seq that took it."""
@@ -96,7 +104,8 @@ class SqliteStore:
         tail = list(self._tail)
         try:
             self._guarded(lambda: self._write(batch, tail))
-        except HelmError:
+        except BaseException:
+            # Whatever it was: half a transaction must not stand when the next one reads.
             self._roll_back()
             raise
         self._tail = tail
