@@ -18,7 +18,7 @@ MAX_KEY_BYTES: Final = 8_192
 def read_secret(path: Path) -> bytes:
     """The bytes of a secret file. Raises NotFound, or BadConfig when its owner or mode would let others read it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist") from None
     except OSError as error:
@@ -29,7 +29,10 @@ def read_secret(path: Path) -> bytes:
             raise BadConfig(f"{path} can be read by others; run: chmod 600 {path}")
         if facts.st_uid not in (os.geteuid(), path.parent.stat().st_uid):
             raise BadConfig(f"{path} belongs to uid {facts.st_uid}; it must belong to the user that runs Helm")
-        return file.read(MAX_KEY_BYTES + 1)
+        data = file.read(MAX_KEY_BYTES + 1)
+    if len(data) > MAX_KEY_BYTES:
+        raise BadConfig(f"{path} is larger than {MAX_KEY_BYTES} bytes; that is no key")
+    return data
 
 
 def write_secret(path: Path, data: bytes) -> None:

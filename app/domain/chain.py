@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from app.domain.errors import RunEnded
+from app.domain.errors import InvalidInput, RunEnded
 from app.domain.events import Draft, Event, Local, claims_of
 from app.domain.ids import SYSTEM_RUN
 from app.domain.merkle import Frontier, leaf_hash
@@ -69,7 +69,7 @@ class Chain:
     ) -> list[Sealed]:
         """Seal drafts at the end of a run. All or none: on an error the chain is as it was.
 
-        Raises RunEnded after the run's close, NotCanonical, TooLarge, BadBody.
+        Raises RunEnded after the run's close, NotCanonical, TooLarge, InvalidInput.
         """
         frontier = self.frontier.copy()
         sealed: list[Sealed] = []
@@ -132,7 +132,12 @@ def _next(head: Head | None, event: Event) -> Head:
 
 
 def _resolve(refs: Mapping[str, str | Local], sealed: Sequence[Sealed]) -> dict[str, str]:
-    return {name: sealed[to.index].event.id if isinstance(to, Local) else to for name, to in refs.items()}
+    resolved = {}
+    for name, to in refs.items():
+        if isinstance(to, Local) and not 0 <= to.index < len(sealed):
+            raise InvalidInput(f"{name} refers to a draft that does not come before it")
+        resolved[name] = sealed[to.index].event.id if isinstance(to, Local) else to
+    return resolved
 
 
 def _sealed_contents(payload: Payload, entropy: Entropy) -> Payload:

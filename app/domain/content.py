@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
@@ -12,6 +13,7 @@ Time = Annotated[str, "time"]
 COMMIT_PREFIX: Final = b"helm/commit/v1\0"
 COMMIT_ALG: Final = "sha256-salted-v1"
 JSON: Final = "application/json"
+_HALF: Final = re.compile("[\ud800-\udfff]")
 TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -36,7 +38,7 @@ class Content:
     @staticmethod
     def text(value: str, limit: int = 262_144) -> Content:
         """Text as UTF-8, cut at `limit` bytes and marked when it was longer. Half surrogates become U+FFFD."""
-        return Content.of(value.encode("utf-8", "replace"), TEXT, limit)
+        return Content.of(_HALF.sub("\ufffd", value).encode("utf-8"), TEXT, limit)
 
     @staticmethod
     def of(data: bytes, media: str, limit: int = 262_144) -> Content:

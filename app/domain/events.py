@@ -12,6 +12,9 @@ from app.domain.receipt import SYSTEM, Actor
 
 Claims: TypeAlias = Callable[[Payload, Mapping[str, str], str], tuple[str, ...]]
 
+# The log's own facts; every other kind belongs to a run.
+SYSTEM_KINDS: Final = frozenset({"log.open", "policy.set", "recover"})
+
 # What each kind is called in the live stream: `noun.verbed`. Kind `event` carries its own name.
 NAMES: Final[dict[str, str]] = {
     "log.open": "log.opened",

@@ -30,6 +30,7 @@ from app.domain.actioncheck import RunActions
 from app.domain.canonical import unb64
 from app.domain.content import KeyStatement
 from app.domain.errors import InvalidInput
+from app.domain.events import SYSTEM_KINDS
 from app.domain.ids import SYSTEM_RUN
 from app.domain.logreport import Findings, LogReport
 from app.domain.merkle import Frontier, leaf_hash
@@ -38,7 +39,6 @@ from app.domain.receipt import BadReceipt, Receipt, genesis_prev, parse, verify_
 from app.domain.schema import SCHEMA_DIGEST
 from app.domain.signing import Verifier
 
-_SYSTEM_KINDS: Final = frozenset({"log.open", "policy.set", "recover"})
 _REF_KINDS: Final = {
     "intent": "intent",
     "verdict": "verdict",
@@ -177,7 +177,7 @@ class LogCheck:
     # (6) run
 
     def _check_run(self, receipt: Receipt) -> None:
-        if (receipt.run == SYSTEM_RUN) != (receipt.kind in _SYSTEM_KINDS):
+        if (receipt.run == SYSTEM_RUN) != (receipt.kind in SYSTEM_KINDS):
             self._bad("E_RUN_MIXED", receipt.seq, f"{receipt.kind} does not belong into the run {receipt.run[:64]}")
         if receipt.run in self._closed:
             self._bad("E_RUN_AFTER_CLOSE", receipt.seq, "the run was closed before it")
