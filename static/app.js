@@ -203,10 +203,7 @@ function start() {
   const box = scroller();
   if (box) {
     box.addEventListener("scroll", () => {
-      const was = following;
-      following = atEnd(box);
-      if (following) unseen = 0;
-      if (was !== following || following) showTail();
+      scrolled(box);
     }, { passive: true });
     const wanted = location.hash.startsWith("#seq-") && document.getElementById(location.hash.slice(1));
     if (wanted) { following = false; wanted.scrollIntoView({ block: "center" }); } else toEnd();

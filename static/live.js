@@ -16,6 +16,14 @@ function showTail() {
   pill.hidden = following || unseen === 0;
   say("new-rows", `${unseen} new`);
 }
+let last = { top: 0, height: 0 };
+function scrolled(box) {
+  // Only a person scrolling up stops the following: rows that are measured late also move the box, and shrink it.
+  if (atEnd(box)) { following = true; unseen = 0; }
+  else if (box.scrollTop < last.top - 2 && box.scrollHeight >= last.height) following = false;
+  last = { top: box.scrollTop, height: box.scrollHeight };
+  showTail();
+}
 function toEnd() {
   const box = scroller();
   if (!box) return;
@@ -183,7 +191,7 @@ const live = {
     }
     this.since = null;
     this.show(this.next === "replaying" && this.cursor < this.head ? "replaying" : "live");
-    if (following) toEnd(); else showTail();
+    if (following) { toEnd(); requestAnimationFrame(() => { if (following) toEnd(); }); } else showTail();
     afterChange();
   },
 };

@@ -15,6 +15,7 @@ from tests.faces.gallery import check, watch
 from tests.faces.stage import Stage, running
 
 pytestmark = pytest.mark.e2e
+expect.set_options(timeout=20_000)
 NOW = samples.NOW
 DESK = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -61,7 +62,7 @@ async def sit() -> AsyncIterator[Sit]:
         async def take(viewport: dict[str, int]) -> Seat:
             size = {"width": viewport["width"], "height": viewport["height"]}
             context = await browser.new_context(screen=None, viewport=size, timezone_id="UTC", color_scheme="light")  # type: ignore[arg-type]
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(20_000)
             seat = Seat(stage, await context.new_page(), base)
             await watch(seat.page, seat.problems)
             seats.append(seat)
@@ -130,7 +131,7 @@ async def test_two_thousand_lines_leave_the_live_list_short(sit: Sit) -> None:
     await seat.open("run")
     for start in range(1_000, 3_000, 100):
         seat.send(*[seat.text(seq) for seq in range(start, start + 100)])
-    await expect(seat.page.locator("#row-2999")).to_be_visible()
+    await expect(seat.page.locator("#row-2999")).to_be_in_viewport()
     assert await seat.page.locator("#timeline-live > li").count() <= 400
     order = await seat.page.evaluate(
         "[...document.querySelectorAll('#tl-scroll [data-kind=text]')].map((n) => Number(n.id.slice(4)))"
