@@ -13,8 +13,8 @@ PROGRAMS: Final[dict[str, str]] = {
     "key": "app.cli.keys",
     "login-link": "app.cli.local",
     "token": "app.cli.local",
-    "verify-log": "app.cli.local",
-    "rebuild": "app.cli.local",
+    "verify-log": "app.cli.log",
+    "rebuild": "app.cli.log",
 }
 
 

@@ -94,7 +94,7 @@ def demo(
         raise Failure("--ask needs a terminal; say --allow or --deny", USAGE)
     with _server(keep) as place:
         played = _play(place, scenario, mode, time.monotonic() + timeout)
-        check = _verify(place.home) if place.home is not None else {"ok": False, "problem": "the log is elsewhere"}
+        check = _verify(place.home) if place.home is not None else _problem("it is on another machine")
     document = {
         "scenario": scenario,
         "run": played.run,
@@ -164,13 +164,17 @@ def _answer(place: Place, played: Played, body: dict[str, Any], mode: str) -> No
 
 def _verify(home: Path) -> dict[str, Any]:
     """Check the log as `helm verify-log` does, in a process of its own."""
-    command = [sys.executable, "-P", "-m", "app.cli.local", "verify-log", "--json"]
+    command = [sys.executable, "-P", "-m", "app.cli.log", "verify-log", "--json"]
     ended = subprocess.run(command, env=_environment(home), stdout=subprocess.PIPE, timeout=_VERIFY_S, check=False)
     try:
         found = json.loads(ended.stdout)
     except ValueError:
-        return {"ok": False, "problem": "the log could not be checked; see: helm verify-log"}
-    return found if isinstance(found, dict) else {"ok": False}
+        found = None
+    return found if isinstance(found, dict) else _problem("it could not be checked; see: helm verify-log")
+
+
+def _problem(message: str) -> dict[str, Any]:
+    return {"ok": False, "receipts": 0, "errors": [{"message": message}]}
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -192,7 +196,8 @@ def _print_result(document: dict[str, Any], check: dict[str, Any]) -> None:
     result = Text(f"\nrun {document['run']}: ")
     result.append_text(styled(document["status"]))
     result.append(f", {document['receipts']} receipts; the log of {document['log_receipts']} receipts ")
-    problem = safe(check.get("problem", ""), 300)
+    found = check.get("errors") or [{}]
+    problem = safe(found[0].get("message", "it could not be checked"), 300)
     result.append(
         "verifies" if document["verified"] else f"does NOT verify: {problem}",
         style="green" if document["verified"] else "bold red",

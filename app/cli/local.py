@@ -1,26 +1,22 @@
-"""Commands that work on the files of an installation themselves, whether its server runs or not: login links, tokens,
-the check of the log, and making its projections again."""
+"""`helm login-link` and `helm token`: who may come in, written into the installation's own file, whether its server
+runs or not."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
 
-from app.adapters.sqlite.connection import lock_file
-from app.adapters.sqlite.store import rebuild as rebuild_file
-from app.bootstrap import prepare_home
 from app.cli.api import read_place
-from app.cli.exits import HELP, OK, USAGE, Failure, run_program
+from app.cli.exits import HELP, run_program
 from app.cli.output import print_json
-from app.cli.serving import local_account, open_people
+from app.cli.owners import local_account, open_people
 from app.services.people import PeopleDesk
 from app.settings import Settings, read_settings
 
@@ -62,26 +58,6 @@ def token(
     print(secret)
 
 
-@app.command()
-def rebuild(as_json: Json = False) -> int:
-    """Make the lists that Helm derives from the log again. The receipts stay as they are; no server may be running."""
-    settings = read_settings(os.environ)
-    if not settings.database.is_file():
-        raise Failure(f"there is no log at {settings.database}; set HELM_HOME to the right folder", USAGE)
-    lock = lock_file(settings.home / "helm.lock")
-    try:
-        count = rebuild_file(settings.database)
-    except sqlite3.Error as error:
-        raise Failure(f"{settings.database} cannot be rebuilt: {error}; restore it from your backup") from None
-    finally:
-        os.close(lock)
-    if as_json:
-        print_json({"receipts": count, "rebuilt": True})
-    else:
-        print(f"Rebuilt from {count:,} receipts.")
-    return OK
-
-
 async def _new_link(settings: Settings, account: str) -> str:
     async with _people(settings) as people:
         return await people.new_link(account)
@@ -95,9 +71,10 @@ async def _new_token(settings: Settings, account: str, name: str) -> str:
 
 @asynccontextmanager
 async def _people(settings: Settings) -> AsyncIterator[PeopleDesk]:
-    prepare_home(settings)
-    async with AsyncExitStack() as stack:
-        yield open_people(settings, stack)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    people, files = open_people(settings)
+    with files:
+        yield people
 
 
 def _address(settings: Settings) -> tuple[str, bool]:

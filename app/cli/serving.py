@@ -6,8 +6,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pwd
-import re
 import socket
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,11 +19,11 @@ from app import __version__
 from app.adapters.clock import SystemClock
 from app.adapters.keys import write_secret
 from app.adapters.listeners import Server, listener, stopped, tcp_socket, unix_socket, until_started
-from app.adapters.passwords import Argon2Passwords
-from app.adapters.people import SqlitePeople
 from app.adapters.providers import BASES
+from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.connection import lock_file
 from app.bootstrap import RECEIPT_KEY, ensure_secret, prepare_home, running
+from app.cli.owners import local_account, open_people
 from app.domain.errors import BadConfig
 from app.ports import Sandbox
 from app.services.people import PeopleDesk
@@ -33,13 +31,12 @@ from app.services.services import Services
 from app.settings import ROOT, Settings
 from app.web.app import create_web_app
 from app.web.settings import WebSettings
-from app.web.views_plain import KeyStatus
+from app.web.views_plain import Check, KeyStatus
 
 CLI_FILE: Final = "cli.json"
 CLI_TOKEN: Final = "helm cli"  # noqa: S105 - its name, not its secret
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared
-_ACCOUNT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,8 @@ async def serving(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         port = stack.enter_context(_bound(settings))
         settings = replace(settings, port=port.getsockname()[1])
         services = await stack.enter_async_context(running(settings, sandbox=sandbox))
-        people = open_people(settings, stack)
+        people, files = open_people(settings)
+        stack.push(files)
         app = create_web_app(services, people, web_settings(settings))
         path = settings.home / "sockets" / "web.sock"
         caddy = unix_socket(path, 0o660)
@@ -92,25 +90,9 @@ def _bound(settings: Settings) -> socket.socket:
         raise
 
 
-def open_people(settings: Settings, stack: AsyncExitStack) -> PeopleDesk:
-    """Who may come in, from `people.db`."""
-    store = SqlitePeople(settings.home / "people.db")
-    stack.callback(store.close)
-    return PeopleDesk(store, Argon2Passwords(), SystemClock())
-
-
 async def new_link(settings: Settings, people: PeopleDesk, account: str) -> str:
     """The address of a new one-time login link."""
     return f"{settings.origins[0] if settings.origins else settings.url}/login/link/{await people.new_link(account)}"
-
-
-def local_account() -> str:
-    """The account of who runs this: the system's user name, where it can be an account."""
-    try:
-        name = pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        name = ""
-    return name if _ACCOUNT.fullmatch(name) else "owner"
 
 
 async def _hand_out_token(stack: AsyncExitStack, settings: Settings, people: PeopleDesk) -> None:
@@ -153,6 +135,7 @@ def web_settings(settings: Settings) -> WebSettings:
         key_id=RECEIPT_KEY,
         about=(("Version", __version__), ("State", str(settings.home)), ("Policies", str(settings.policies))),
         provider_keys=lambda: key_statuses(settings),
+        check_log=lambda: _check(settings),
     )
 
 
@@ -169,3 +152,11 @@ def _key_status(name: str, path: Path) -> KeyStatus:
         return KeyStatus(name, False, True, str(path), command)
     private = stat.S_ISREG(facts.st_mode) and not stat.S_IMODE(facts.st_mode) & 0o077
     return KeyStatus(name, True, private, str(path), command)
+
+
+async def _check(settings: Settings) -> Check:
+    clock = SystemClock()
+    began = clock.now_ms()
+    report = await asyncio.to_thread(check_log, settings.home)
+    first = next((f"{finding.code} at #{finding.seq}: {finding.message}" for finding in report.errors), "")
+    return Check(report.ok, began, report.receipts, clock.now_ms() - began, first)

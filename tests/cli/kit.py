@@ -69,9 +69,10 @@ def helm(home: Path, *words: str, given: str = "", **more: str) -> Ended:
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-def started(home: Path, *words: str, **more: str) -> subprocess.Popen[str]:
-    """Start a command and leave it running."""
-    return subprocess.Popen(
+@contextmanager
+def started(home: Path, *words: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that runs on; it is ended at the latest when it is left."""
+    process = subprocess.Popen(
         [*HELM, *words],
         env=environment(home, **more),
         stdin=subprocess.DEVNULL,
@@ -80,6 +81,11 @@ def started(home: Path, *words: str, **more: str) -> subprocess.Popen[str]:
         text=True,
         cwd=home.parent,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def finished(process: subprocess.Popen[str], timeout: float = WAIT_S) -> Ended:

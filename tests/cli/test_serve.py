@@ -41,13 +41,10 @@ def test_it_announces_itself_and_is_gone_without_a_trace(tmp_path: Path) -> None
 
 def test_ctrl_c_stops_it_in_order(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    process = started(home, "serve", HELM_PORT="0")
-    try:
+    with started(home, "serve", HELM_PORT="0") as process:
         until(lambda: (home / "cli.json").exists() or process.poll() is not None)
         process.send_signal(signal.SIGINT)
         ended = finished(process)
-    finally:
-        process.kill()
     assert ended.code == 0
     assert "is ready:" in ended.out
     assert "/login/link/" in ended.out
