@@ -22,6 +22,11 @@ class Topic:
     run: str = ""
     account: str = ""
 
+    @property
+    def counted(self) -> bool:
+        """Whether each event may be told only once; pages of lists show states, which may be told again."""
+        return self.form == "json" or bool(self.run)
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:

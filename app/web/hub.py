@@ -167,7 +167,7 @@ class Replay:
 
     async def frames(self, cursor: int, upto: int) -> tuple[list[Frame], int]:
         """The next frames after `cursor`, and the cursor after them; at most one page of the log."""
-        if self._topic.form == "html" and not self._topic.run:
+        if not self._topic.counted:
             return await self._lists_again(upto)
         page = await self._services.ledger.read.events(after=cursor, run=self._topic.run, limit=REPLAY_PAGE)
         events = [event for event in page if event.seq <= upto]

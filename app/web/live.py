@@ -150,7 +150,7 @@ async def _serve(web: Web, line: _Line, feed: Feed, after: int) -> None:
             continue
         for item in items:
             frame = item.frame
-            if frame.end and frame.begin < cursor:
+            if frame.end and frame.begin < cursor and feed.topic.counted:
                 # The client stands in the middle of this frame: it gets the rest of it from the log.
                 cursor = await _replay(line, replay, cursor, frame.end)
             else:
