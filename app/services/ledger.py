@@ -189,8 +189,8 @@ class Ledger:
             request.sealed = []
         try:
             self._load()  # what did become durable is told to the followers now, and not by chance later
-        except HelmError:
-            return
+        except Exception:  # noqa: BLE001 - supervisor: whatever the store says now, the callers must be answered
+            self._loaded = False
 
     def _load(self) -> None:
         if self._loaded:
