@@ -195,19 +195,30 @@ def _card(row: dict[str, Any], number: int, count: int, url: str) -> Text:
 
 def ask_key(prompt: str, allowed: str) -> str:
     """One of the allowed keys, without enter. Ctrl-C raises KeyboardInterrupt, the end of the input answers `q`."""
-    sys.stderr.write(prompt)
-    sys.stderr.flush()
     with _cbreak():
         # What was typed before the question was shown must never answer it.
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
+        sys.stderr.write(prompt)
+        sys.stderr.flush()
         while True:
             select.select([sys.stdin], [], [])
-            pressed = os.read(sys.stdin.fileno(), 16).decode("utf-8", "replace")
-            if not pressed or pressed == "\x04":
-                pressed = "q"
-            if len(pressed) == 1 and pressed.lower() in allowed:
+            typed = os.read(sys.stdin.fileno(), 64).decode("utf-8", "replace")
+            if "\x1b" in typed:
+                # The rest of an arrow key that came in pieces ends in a letter, and `A` must not allow anything.
+                time.sleep(0.05)
+                termios.tcflush(sys.stdin, termios.TCIFLUSH)
+            found = key_of(typed, allowed)
+            if found:
                 sys.stderr.write("\n")
-                return pressed.lower()
+                return found
+
+
+def key_of(typed: str, allowed: str) -> str:
+    """The one key that was pressed, if it is allowed; several at once (a paste, an arrow key) are none."""
+    if typed in ("", "\x04"):
+        return "q"
+    key = typed.lower()
+    return key if len(key) == 1 and key in allowed else ""
 
 
 @contextmanager
