@@ -14,7 +14,8 @@ from app.domain.canonical import Json
 from app.domain.expressions import ENGINE, MAX_STEPS, Chain, Condition, Engine
 from app.domain.places import file_view
 from app.domain.reasons import Reason
-from app.domain.shell import SHELL_PARSER, shell_view
+from app.domain.shell import shell_view
+from app.domain.shell_script import SHELL_PARSER
 from app.domain.verdict import ApprovalTerms, Decision, EffectClass, Request, Risk, Verdict
 
 EVALUATOR: Final = f"helm-policy/1 {ENGINE.name} {SHELL_PARSER}"

@@ -6,37 +6,27 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Final
 
-import tree_sitter_bash
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
 from app.domain.canonical import Json
 from app.domain.places import resolve
 from app.domain.shell_hazards import DECODERS, DOWNLOADERS, SHELLS, hazards_of
+from app.domain.shell_script import calls_itself, constants, read_script
 from app.domain.shell_unwrap import STDIN_CODE, Inner, unwrap
 from app.domain.shell_words import Command, Feed, Word, expand, source_of
 
-SHELL_PARSER: Final = "tree-sitter-bash/" + version("tree-sitter-bash")
-MAX_COMMAND: Final = 16 * 1024
-# The parser's recovery from errors costs time and memory that grow with the square of the text, so it is stopped after
-# so many of its own steps (not after a time: the answer must be the same on every machine), and at the first error.
-MAX_STEPS: Final = 120
+MAX_COMMAND: Final = 64 * 1024
 MAX_COMMANDS: Final = 200
 MAX_SCRIPTS: Final = 8
 MAX_DEPTH: Final = 120
 UNKNOWN: Final = "?"
-_LANGUAGE: Final = Language(tree_sitter_bash.language())
 _NAME: Final = re.compile(r"[A-Za-z0-9_./:@%+,~\[-]+")
 _INVISIBLE: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SCOPES: Final = frozenset({"subshell", "command_substitution", "process_substitution", "pipeline"})
-_ASSIGNED_ELSEWHERE: Final = re.compile(
-    r"\b(?:eval|source|read|mapfile|readarray|getopts|declare|local|printf\s+-v)\b|(?:^|[\s;&|])\.\s"
-)
 
 
 def shell_view(command: object, cwd: str) -> Json:
@@ -78,6 +68,7 @@ class _Reader:
         self.unclear = False
         self._cwd = cwd
         self._values: Mapping[str, str] = {}
+        self._bodies: Mapping[str, str] = {}
         self._scripts = 0
 
     def script(self, text: str, feed: Feed | None = None) -> None:
@@ -86,15 +77,16 @@ class _Reader:
         if self._scripts > MAX_SCRIPTS or _INVISIBLE.search(text):
             self.unclear = True
             return
-        root = _parse(text)
-        if root is None or root.has_error:
+        script = read_script(text)
+        if script is None:
             self.unclear = True
-        if root is None:
             return
-        outer = self._values
-        self._values = {**outer, **_constants(root, text)}
-        self._visit(root, _Where(feed))
-        self._values = outer
+        self.unclear = self.unclear or script.root.has_error
+        outer, bodies = self._values, self._bodies
+        self._bodies = script.bodies
+        self._values = {**outer, **constants(script.root, text)}
+        self._visit(script.root, _Where(feed))
+        self._values, self._bodies = outer, bodies
 
     def _visit(self, node: Node, where: _Where) -> None:
         if where.depth > MAX_DEPTH or len(self.commands) > MAX_COMMANDS:
@@ -118,7 +110,7 @@ class _Reader:
 
     def _structure(self, node: Node) -> None:
         """What is dangerous or unreadable about the shape itself."""
-        if node.type == "function_definition" and _calls_itself(node):
+        if node.type == "function_definition" and calls_itself(node):
             self.marks.add("fork-bomb")
         elif node.type in ("variable_assignment", "unset_command") and re.match(
             r"(?:unset\s.*\bHISTFILE\b|HISTFILE=|HISTSIZE=0)", source_of(node)
@@ -153,7 +145,8 @@ class _Reader:
         for child in node.children_by_field_name("redirect"):
             if child.type == "heredoc_redirect":
                 body = next((part for part in child.children if part.type == "heredoc_body"), None)
-                feed = Feed(text=source_of(body) if body is not None else "")
+                text = source_of(body) if body is not None else ""
+                feed = Feed(text=self._bodies.get(text.strip(), text))
                 after += [part for part in child.children if part.is_named and part.type not in _HEREDOC_PARTS]
                 redirects += [source_of(part) for part in child.children if part.type == "file_redirect"]
                 self._substitutions(body, where)
@@ -278,52 +271,3 @@ class _Reader:
 
 
 _HEREDOC_PARTS: Final = frozenset({"heredoc_start", "heredoc_body", "heredoc_end", "file_redirect"})
-
-
-def _parse(text: str) -> Node | None:
-    """The syntax tree of a script; None when the parser was stopped. A tree with small errors is still worth a look."""
-    data = text.encode("utf-8", "replace")
-    steps = 0
-
-    def stop(offset: int, has_error: bool) -> bool:
-        nonlocal steps
-        steps += 1
-        return has_error or steps > MAX_STEPS
-
-    try:
-        return (
-            Parser(_LANGUAGE)
-            .parse(lambda offset, _: data[offset : offset + MAX_COMMAND], progress_callback=stop)
-            .root_node
-        )
-    except ValueError:  # what the binding raises for a parse that was stopped
-        return None
-
-
-_NAMES: Final = re.compile(r"(?<![$\w{])[A-Za-z_]\w*")
-
-
-def _constants(root: Node, text: str) -> dict[str, str]:
-    """Variables that are set once, to a literal, and named nowhere else except to be read."""
-    if _ASSIGNED_ELSEWHERE.search(text):
-        return {}
-    found: dict[str, str] = {}
-    mentions = Counter(_NAMES.findall(text))
-    for node in root.children:
-        name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
-        if node.type != "variable_assignment" or name is None or value is None:
-            continue
-        words = expand(value, found)
-        if mentions[source_of(name)] == 1 and len(words) == 1 and not words[0].dynamic:
-            found[source_of(name)] = words[0].text
-    return found
-
-
-def _calls_itself(node: Node) -> bool:
-    """A function that starts itself again in a pipe or in the background."""
-    name, body = node.child_by_field_name("name"), node.child_by_field_name("body")
-    if name is None or body is None:
-        return False
-    text = source_of(body)
-    called = re.search(rf"(?<![\w.-]){re.escape(source_of(name))}(?![\w.-])", text)
-    return called is not None and re.search(r"\||(?<!&)&(?![&\d>])", text) is not None

@@ -8,6 +8,7 @@ from app.domain.canonical import canonical_bytes
 from app.domain.places import file_view, is_credential, is_inside, resolve
 from app.domain.shell import MAX_COMMAND, shell_view
 from app.domain.shell_hazards import HAZARDS
+from app.domain.shell_script import MAX_SCRIPT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,7 +67,7 @@ FRAGMENTS = "( $( {_ a| <<A_ ' \" ${ ` if_ (( x=y;_ $(a) a=( < > ) @(_)) || x() 
 FRAGMENTS += " sudo_ x=$x$x;_ bash_-c_'"
 
 
-@pytest.mark.parametrize("size", [MAX_COMMAND - 10, MAX_COMMAND * 4])
+@pytest.mark.parametrize("size", [MAX_SCRIPT - 10, MAX_COMMAND - 10, MAX_COMMAND * 4])
 @pytest.mark.parametrize("fragment", FRAGMENTS.split(" "))
 def test_a_flood_is_read_in_bounded_time(fragment: str, size: int) -> None:
     view = shell_view(fragment.replace("_", " ") * (size // len(fragment)), "/workspace")
@@ -122,3 +123,42 @@ def test_places_of_secrets() -> None:
 def test_a_file_view_of_other_types_is_not_known() -> None:
     assert file_view({"file_path": 7}, "/workspace")["known"] is False
     assert file_view({"path": "a"}, "relative")["inside"] is False
+
+
+LONG = "| a | ) ( ' line of a table\n" * 400
+
+
+def test_a_long_here_document_is_set_aside_and_the_rest_is_read() -> None:
+    assert names(f"cat <<'EOF' > out.md\n{LONG}EOF\nls") == ["cat", "ls"]
+    assert names(f"cat <<-EOF > out.md\n{LONG}\tEOF\nls") == ["cat", "ls"]
+    assert "rm-root" in shell_view(f"cat <<'EOF' > out.md\n{LONG}EOF\nrm -rf /", "/workspace")["hazards"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        f'echo "<<EOF"\nrm -rf /\n{LONG}EOF\n',
+        f"# <<'EOF'\nrm -rf /\n{LONG}EOF\n",
+        f"cat <<EOF\n$(rm -rf /)\n{LONG}EOF\n",
+        f"cat <<'A' <<'B'\n{LONG}A\n{LONG}B\n",
+        f"cat <<'EOF'\n{LONG}",
+        f"echo HELM_BODY_0\ncat <<'EOF'\n{LONG}EOF\n",
+        f"bash <<'EOF'\n{LONG}EOF\n",
+    ],
+    ids=range(7),
+)
+def test_nothing_that_would_run_can_be_set_aside(command: str) -> None:
+    view = shell_view(command, "/workspace")
+    assert view["unclear"] or view["hazards"]
+
+
+def test_a_long_script_in_a_here_document_is_read_where_it_can_be() -> None:
+    inner = "cat <<'IN' > x\n" + LONG + "IN\nrm -rf /\n"
+    assert "rm-root" in shell_view(f"bash <<'EOF'\n{inner}EOF\n", "/workspace")["hazards"]
+
+
+def test_bodies_of_scripts_inside_each_other_are_kept_apart() -> None:
+    inner = f"cat <<'A' > x\n{LONG}A\ncat <<'B' > y\n{LONG}B\n"
+    second = f"rm -rf /\ncat <<'C' > z\n{LONG}C\n"
+    command = f"bash <<'EOF'\n{inner}EOF\nbash <<'END'\n{second}END\n"
+    assert "rm-root" in shell_view(command, "/workspace")["hazards"]
