@@ -166,7 +166,11 @@ class RunActions:
         question.answers[p.approver] = p.decision
         self._person(receipt, p, deed)
         self._statement(receipt, p, question)
-        if (p.seen.size == question.receipt.seq and p.seen.root != question.receipt.root) or p.seen.size > receipt.seq:
+        if p.seen.size != question.receipt.seq:
+            self.findings.add(
+                "W_APPR_SEEN_UNCHECKED", receipt.seq, "another state of the log was seen than the question's"
+            )
+        elif p.seen.root != question.receipt.root:
             self._bad("E_APPR_BINDING", receipt, "the approver saw another log than this one")
 
     def _person(self, receipt: Receipt, p: ApprovalDecided, deed: Deed) -> None:

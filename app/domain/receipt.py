@@ -202,7 +202,7 @@ def _quick(line: bytes) -> Receipt | None:
         if type(fields) is not dict or orjson.dumps(fields, option=_SORTED) != inner:
             return None
         return _receipt(line, fields, inner, signature, form[2].decode("ascii"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, BadReceipt):
         return None
 
 

@@ -57,6 +57,12 @@ def _integer(value: Any, name: str) -> int:
     return value
 
 
+def _count(value: Any, name: str) -> int:
+    if _integer(value, name) < 0:
+        raise BadBody(f"{name} is less than nothing")
+    return int(value)
+
+
 def _boolean(value: Any, name: str) -> bool:
     if type(value) is not bool:
         raise BadBody(f"{name} is not true or false")
@@ -85,9 +91,9 @@ def _content(value: Any, name: str) -> Content:
         data=None,
         media=_text(value["media"], name + ".media"),
         redacted=_boolean(value["redacted"], name + ".redacted"),
-        truncated_from=_integer(value.get("truncated_from", 0), name + ".truncated_from"),
+        truncated_from=_count(value.get("truncated_from", 0), name + ".truncated_from"),
         digest=_digest(value["digest"], name + ".digest"),
-        size=_integer(value["size"], name + ".size"),
+        size=_count(value["size"], name + ".size"),
     )
 
 
@@ -228,9 +234,27 @@ def check_base64(text: str, size: int, name: str) -> bytes:
     return data
 
 
+def _form(hint: Any) -> Any:
+    """A field's type as JSON that is the same in every version of Python and wherever a class is moved."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        (inner,) = [arg for arg in get_args(hint) if arg is not type(None)]
+        return {"optional": _form(inner)}
+    if origin is Annotated:
+        return get_args(hint)[1]
+    if origin is Literal:
+        return {"one_of": [*get_args(hint)]}
+    if origin is tuple:
+        return {"list": _form(get_args(hint)[0])}
+    if hint in _SCALARS:
+        return "commitment" if hint is Content else hint.__name__
+    nested = get_type_hints(hint, include_extras=True)
+    return {item.name: _form(nested[item.name]) for item in dataclasses.fields(hint)}
+
+
 def _describe(cls: type[Payload]) -> Body:
     hints = get_type_hints(cls, include_extras=True)
-    fields = {field.name: str(hints[field.name]) for field in FIELDS[cls]}
+    fields = {field.name: _form(hints[field.name]) for field in FIELDS[cls]}
     refs = {"requires": [*cls.requires], "optional": [*cls.optional]}
     return {"kind": cls.kind, "etype": cls.etype, "fields": fields, **refs}
 
