@@ -236,7 +236,7 @@ def _services(
         runs=runs,
         approvals=approvals,
         steering=SteeringDesk(ledger, clock),
-        tool_calls=ToolCalls(ledger, gate, runs.blueprint_of),
+        tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),
         previews=Previews(),

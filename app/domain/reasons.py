@@ -30,6 +30,7 @@ class Reason(StrEnum):
     SELF_APPROVAL = "SELF_APPROVAL"
     COMPLETED = "COMPLETED"
     AGENT_FAILED = "AGENT_FAILED"
+    INTERRUPTED = "INTERRUPTED"
     RUN_ENDED = "RUN_ENDED"
     RUN_STOPPED = "RUN_STOPPED"
     RUN_INTERRUPTED = "RUN_INTERRUPTED"
@@ -113,6 +114,10 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.AGENT_FAILED: (
         "The agent or its container ended before the task was done.",
         "Read the last events of the run; start it again when the cause is known.",
+    ),
+    Reason.INTERRUPTED: (
+        "The agent was interrupted while this call waited for an answer.",
+        "Nothing needs to be done; the agent asks again if it still wants to.",
     ),
     Reason.RUN_INTERRUPTED: (
         "The server was restarted and the run's container is gone.",

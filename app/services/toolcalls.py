@@ -11,8 +11,10 @@ from app.domain.blueprint import Blueprint
 from app.domain.errors import AlreadyClaimed, InvalidInput, RunEnded
 from app.domain.events import Draft
 from app.domain.payloads import McpForwarded
+from app.domain.reasons import Reason
 from app.domain.run import Action
 from app.domain.verdict import AgentFacts, Grade
+from app.services.approvals import Approvals
 from app.services.gate import Answer, Ask, Gate, args_content, result_content
 from app.services.ledger import Ledger
 
@@ -22,8 +24,10 @@ MAX_KEY = 200
 class ToolCalls:
     """The gate as the agent's runtime sees it."""
 
-    def __init__(self, ledger: Ledger, gate: Gate, blueprint_of: Callable[[str], Blueprint | None]) -> None:
-        self._ledger, self._gate, self._blueprint_of = ledger, gate, blueprint_of
+    def __init__(
+        self, ledger: Ledger, gate: Gate, approvals: Approvals, blueprint_of: Callable[[str], Blueprint | None]
+    ) -> None:
+        self._ledger, self._gate, self._approvals, self._blueprint_of = ledger, gate, approvals, blueprint_of
 
     async def ask(self, run: str, hook: Mapping[str, Any]) -> Answer:
         """The verdict on a PreToolUse hook, once there is one. Raises InvalidInput for a hook that is none."""
@@ -57,12 +61,25 @@ class ToolCalls:
         key = hook.get("tool_use_id")
         if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
             raise InvalidInput("a hook names its call")
+        if hook.get("is_interrupt") is True and await self._withdrawn(run, key):
+            return
         error = hook.get("error")
         failed = error is not None or hook.get("hook_event_name") == "PostToolUseFailure"
         value = error if failed else hook.get("tool_response")
         await self._gate.outcome(
             run, key, "failed" if failed else "executed", result=result_content(value if value is not None else "")
         )
+
+    async def _withdrawn(self, run: str, key: str) -> bool:
+        """Close the question of a call that was interrupted while it waited: nobody needs its answer any more."""
+        found = await self._ledger.run(run)
+        for action in found.actions.values() if found is not None else ():
+            if action.key == key and action.state == "waiting":
+                await self._approvals.withdraw(
+                    action, Reason.INTERRUPTED, "The agent was interrupted; it no longer asks."
+                )
+                return True
+        return False
 
     async def release(self, run: str, server: str, tool: str, args: Any) -> Action | None:
         """Take the one unused release of this MCP call; None when there is none, and then it must not be forwarded.

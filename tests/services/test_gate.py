@@ -307,3 +307,24 @@ async def test_egress_follows_the_blueprints_list(tmp_path: Path) -> None:
         )
         other = await world.services.egress.ask(run.id, "connect", "tracker.example", 443, "", "")
         assert (other.answer.allowed, other.answer.reason_code) == (False, "EGRESS_DENIED")
+
+
+async def test_an_interrupted_call_no_longer_asks(tmp_path: Path) -> None:
+    async with house(tmp_path) as world:
+        run = await world.start()
+        asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
+        (action,) = await world.waiting(run.id)
+        interrupted = {"tool_use_id": "toolu_1", "hook_event_name": "PostToolUseFailure", "is_interrupt": True}
+        await world.services.tool_calls.report(run.id, {**interrupted, "error": "interrupted", "released": False})
+        answer = await asyncio.wait_for(asked, 5)
+        assert (answer.allowed, answer.reason_code) == (False, "INTERRUPTED")
+        with pytest.raises(AlreadyAnswered, match="withdrawn"):
+            await world.services.approvals.resolve(action.approval, "allow", by="ana")
+
+
+async def test_open_calls_of_a_run_are_bounded(tmp_path: Path) -> None:
+    async with house(tmp_path) as world:
+        run = await world.start()
+        hooks = [world.hook("Read", {"file_path": f"/workspace/{n}"}, f"t{n}") for n in range(520)]
+        answers = [await world.services.tool_calls.ask(run.id, hook) for hook in hooks]
+        assert [answer.reason_code for answer in answers if not answer.allowed] == ["TOO_MANY_OPEN"] * 20
