@@ -19,6 +19,7 @@ from app.adapters.clock import SystemClock, boot_id
 from app.adapters.docker import Sandbox as DockerSandbox
 from app.adapters.door import DoorControl
 from app.adapters.door_process import DOOR_UID, DoorProcess, prepare_folders
+from app.adapters.door_watch import DoorWatch
 from app.adapters.keys import make_signer, read_secret, signer, write_secret
 from app.adapters.listeners import listener, stopped, unix_socket, until_started
 from app.adapters.policies import PolicyLibrary, load_library
@@ -40,7 +41,7 @@ from app.domain.receipt import parse
 from app.domain.schema import SCHEMA_DIGEST
 from app.domain.signing import Signer, sha256
 from app.gateway.app import create_gateway_app
-from app.ports import Sandbox
+from app.ports import RunFilter, Sandbox
 from app.services.approvals import Approvals
 from app.services.egress import Egress
 from app.services.gate import Gate
@@ -58,6 +59,7 @@ from app.settings import ROOT, Settings
 log = structlog.get_logger("helm")
 
 RECEIPT_KEY: Final = "receipt-0"
+_DOOR_S: Final = 20.0
 
 
 def prepare_home(settings: Settings) -> None:
@@ -243,8 +245,7 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         door = DoorControl(settings.door_folder)
         services = build_services(settings, opened, library, providers, sandbox, door)
         await record_policies(opened.ledger, library)
-        await _serve_gateway(stack, settings, services)
-        await _start_door(stack, settings, services)
+        await _open_faces(stack, settings, services)
         await recover(opened.ledger, services.runs, sandbox)
         watcher = asyncio.create_task(services.approvals.watch(), name="approvals")
         stack.push_async_callback(_cancelled, watcher)
@@ -266,12 +267,25 @@ async def _serve_gateway(stack: AsyncExitStack, settings: Settings, services: Se
     stack.push_async_callback(stopped, server, task)
 
 
-async def _start_door(stack: AsyncExitStack, settings: Settings, services: Services) -> None:
-    if settings.door == "external":
-        return
-    process = DoorProcess(settings.home, services.runs.reopen_doors)
-    await process.start()
-    stack.push_async_callback(process.stop)
+async def _open_faces(stack: AsyncExitStack, settings: Settings, services: Services) -> None:
+    """Gateway and door; the door's process loads on another core while the gateway is built here."""
+    door_side = await _door_side(settings, services)
+    starting = asyncio.create_task(door_side.start(), name="door-start")
+    try:
+        await _serve_gateway(stack, settings, services)
+    finally:
+        # Above the gateway on the stack: what the door has under way is reported before the gateway closes.
+        stack.push_async_callback(door_side.stop)
+        stack.push_async_callback(_cancelled, starting)
+    await starting
+
+
+async def _door_side(settings: Settings, services: Services) -> DoorProcess | DoorWatch:
+    if settings.door != "external":
+        return DoorProcess(settings.home, services.runs.reopen_doors)
+    # A first start does not wait: that door comes after the server. But a run that lives on would be lost without it.
+    live = await services.ledger.read.runs(RunFilter(status="live", limit=1))
+    return DoorWatch(settings.door_folder, services.runs.reopen_doors, _DOOR_S if live else 0.0)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

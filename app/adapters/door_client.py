@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +75,23 @@ class DoorClient:
         answer = await self._command({"op": "keys"})
         return DoorKeys(_texts(answer.get("keys")), _texts(answer.get("problems")))
 
+    async def stay(self, on_up: Callable[[], Awaitable[None]]) -> None:
+        """Await `on_up` for the door that answers now, and return when that very door has gone."""
+        try:
+            reader, writer = await self._connect()
+        except OSError as error:
+            raise DoorUnreachable(f"the door does not answer ({type(error).__name__})") from error
+        try:
+            async with asyncio.timeout(self._timeout):
+                writer.write(b'{"op": "ping"}\n')
+                _answer(await reader.readline())
+            await on_up()
+            await reader.read()
+        except (OSError, TimeoutError, ValueError) as error:
+            raise DoorUnreachable(f"the door does not answer ({type(error).__name__})") from error
+        finally:
+            writer.close()
+
     async def _command(self, command: Mapping[str, object]) -> Mapping[str, object]:
         try:
             async with asyncio.timeout(self._timeout):
@@ -84,19 +101,21 @@ class DoorClient:
         return _answer(line)
 
     async def _exchange(self, line: bytes) -> bytes:
-        # Socket paths hold 107 bytes; through a descriptor of the folder the length of $HELM_HOME does not matter.
-        folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            path = f"/proc/self/fd/{folder}/{SOCKET}"
-            reader, writer = await asyncio.open_unix_connection(path, limit=MAX_LINE)
-        finally:
-            os.close(folder)
+        reader, writer = await self._connect()
         try:
             writer.write(line)
             await writer.drain()
             return await reader.readline()
         finally:
             writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        # Socket paths hold 107 bytes; through a descriptor of the folder the length of $HELM_HOME does not matter.
+        folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{SOCKET}", limit=MAX_LINE)
+        finally:
+            os.close(folder)
 
 
 def _answer(line: bytes) -> Mapping[str, object]:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from app.adapters.door_client import DoorClient, DoorError, DoorUnreachable
+from app.adapters.door_client import SOCKET, DoorClient, DoorError, DoorUnreachable
 
 DOOR_UID = 10002
 START_SECONDS = 20.0
@@ -54,6 +54,8 @@ class DoorProcess:
     async def start(self) -> None:
         """Start the door and wait until it is up. Raises DoorUnreachable when it does not come up in time."""
         prepare_folders(self.folder, self._keys, self._uid)
+        # A door that was killed leaves its socket; it would look like a door that does not answer.
+        (self.folder / SOCKET).unlink(missing_ok=True)
         self._stopping = False
         self._supervision = asyncio.get_running_loop().create_task(self._supervise())
         try:
@@ -148,8 +150,6 @@ def prepare_folders(folder: Path, keys: Path, uid: int | None) -> None:
     for path, mode in ((folder, 0o711), (keys.parent, 0o700), (keys, 0o700)):
         path.mkdir(mode=mode, parents=True, exist_ok=True)
         path.chmod(mode)
-    # A door that was killed leaves its socket; it would look like a door that does not answer.
-    (folder / "control.sock").unlink(missing_ok=True)
     if uid is None:
         return
     os.chown(folder, uid, uid)

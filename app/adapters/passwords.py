@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
 from typing import Final
 
 from argon2 import PasswordHasher
@@ -26,7 +28,7 @@ class Argon2Passwords:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        self._dummy = self._hasher.hash("nobody has this password")
+        self._dummy = _nobodys(self._hasher)
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
 
@@ -59,3 +61,13 @@ class Argon2Passwords:
         except (Argon2Error, InvalidHashError):
             return ""
         return hashed
+
+
+def _nobodys(hasher: PasswordHasher) -> str:
+    """A hash that costs what every other costs to check and that no password has: its digest is random. Made without
+    hashing, which would cost a good part of a second at every start."""
+    costs = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, digest = (
+        base64.b64encode(os.urandom(size)).decode().rstrip("=") for size in (hasher.salt_len, hasher.hash_len)
+    )
+    return f"$argon2id$v=19${costs}${salt}${digest}"

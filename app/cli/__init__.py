@@ -3,6 +3,7 @@ server needs."""
 
 from __future__ import annotations
 
+import gc
 import runpy
 import sys
 from typing import Final
@@ -20,6 +21,8 @@ PROGRAMS: Final[dict[str, str]] = {
 
 def main() -> None:
     """Run the program that the first word asks for; it ends the process with one of the codes in `app.cli.exits`."""
+    # Loading makes a great many objects and no rubbish; `run_program` lets the collector look again.
+    gc.disable()
     word = sys.argv[1] if len(sys.argv) > 1 else ""
     # As a program, not as an import: one start loads exactly one of them.
     runpy.run_module(PROGRAMS.get(word, CLIENT), run_name="__main__", alter_sys=True)

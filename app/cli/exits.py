@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -73,6 +74,9 @@ def run_program(app: typer.Typer, word: str = "") -> NoReturn:
     """Run a program's commands and end the process; no error leaves it as a traceback. `word` is the first argument
     that chose the program."""
     command = typer.main.get_command(app)
+    # What was loaded lives as long as the process: the collector need not look at it.
+    gc.freeze()
+    gc.enable()
     args = sys.argv[2:] if word and sys.argv[1:2] == [word] else sys.argv[1:]
     name = f"helm {word}".strip()
     code, error = _result_of(lambda: command.main(args=args, prog_name=name, standalone_mode=False))

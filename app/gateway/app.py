@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import httpx
 from litestar import Litestar
-from litestar.datastructures import State
 from litestar.di import Provide
 
 from app.gateway import door, hooks, mcp, runner
@@ -18,20 +17,24 @@ from app.services.services import Services
 def create_gateway_app(services: Services) -> Litestar:
     """The ASGI app of the gateway over the given services."""
 
+    made: list[httpx.AsyncClient] = []
+
     @asynccontextmanager
-    async def clients(app: Litestar) -> AsyncIterator[None]:
-        # No timeout on reading: an MCP tool may take as long as it takes; the run's stop cuts it.
-        timeout = httpx.Timeout(None, connect=10.0)
-        async with httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False) as client:
-            app.state.mcp_http = client
-            yield
+    async def clients(_: Litestar) -> AsyncIterator[None]:
+        yield
+        for client in made:
+            await client.aclose()
 
     async def provide_services() -> Services:
         return services
 
-    async def provide_client(state: State) -> httpx.AsyncClient:
-        client: httpx.AsyncClient = state.mcp_http
-        return client
+    async def provide_client() -> httpx.AsyncClient:
+        # At the first MCP call: loading the authorities takes longer than most other parts of a start.
+        if not made:
+            # No timeout on reading: an MCP tool may take as long as it takes; the run's stop cuts it.
+            timeout = httpx.Timeout(None, connect=10.0)
+            made.append(httpx.AsyncClient(timeout=timeout, follow_redirects=False, trust_env=False))
+        return made[0]
 
     return Litestar(
         route_handlers=[door.routes, hooks.routes, runner.routes, mcp.routes],
