@@ -85,7 +85,16 @@ class AttemptRow(SQLModel, table=True):
     at_ms: int = Field(index=True)
 
 
-_ROWS: tuple[type[SQLModel], ...] = (PersonRow, LinkRow, SessionRow, TokenRow, AttemptRow)
+class SeenRow(SQLModel, table=True):
+    """An inbox item that somebody has seen."""
+
+    __tablename__ = "seen_item"
+    item: str = Field(primary_key=True)
+    person: str = Field(foreign_key="person.id")
+    at_ms: int
+
+
+_ROWS: tuple[type[SQLModel], ...] = (PersonRow, LinkRow, SessionRow, TokenRow, AttemptRow, SeenRow)
 _TABLES = [SQLModel.metadata.tables[str(row.__tablename__)] for row in _ROWS]
 
 
@@ -289,6 +298,21 @@ class SqlitePeople:
             return True
 
         return await self._do(work)
+
+    # --- seen items -------------------------------------------------------------------------------------------------
+
+    async def add_seen(self, item: str, person: str, now_ms: int) -> None:
+        """Note an item; again changes nothing."""
+
+        def work(rows: Rows) -> None:
+            if rows.get(SeenRow, item) is None:
+                rows.add(SeenRow(item=item, person=person, at_ms=now_ms))
+
+        await self._do(work)
+
+    async def seen(self) -> set[str]:
+        """Every noted item."""
+        return await self._do(lambda rows: set(rows.exec(select(SeenRow.item))))
 
     # --- attempts ------------------------------------------------------------------------------------------------
 

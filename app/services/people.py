@@ -55,6 +55,7 @@ class PeopleDesk:
     def __init__(self, store: PeopleStore, passwords: Passwords, clock: Clock) -> None:
         self._store, self._passwords, self._clock = store, passwords, clock
         self._watched: dict[str, set[asyncio.Event]] = {}
+        self._seen: set[str] | None = None
 
     # --- people and links ----------------------------------------------------------------------------------------
 
@@ -217,6 +218,19 @@ class PeopleDesk:
         if not await self._store.end_token(id, person):
             raise NotFound("no such token")
         self._tell(id)
+
+    # --- inbox items that only have to be seen ----------------------------------------------------------------------
+
+    async def mark_seen(self, item: str, person: str) -> None:
+        """Take an item that cannot be answered out of everybody's inbox."""
+        await self._store.add_seen(item, person, self._clock.now_ms())
+        (await self.seen_items()).add(item)
+
+    async def seen_items(self) -> set[str]:
+        """Items that somebody has seen; read once, then kept."""
+        if self._seen is None:
+            self._seen = await self._store.seen()
+        return self._seen
 
     # --- open connections ----------------------------------------------------------------------------------------
 

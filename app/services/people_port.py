@@ -75,6 +75,14 @@ class PeopleStore(Protocol):
     async def touch_token(self, id: str, now_ms: int) -> None: ...
     async def end_token(self, id: str, person: str) -> bool: ...
 
+    async def add_seen(self, item: str, person: str, now_ms: int) -> None:
+        """Note that a person has seen an inbox item that cannot be answered."""
+        ...
+
+    async def seen(self) -> set[str]:
+        """Those items."""
+        ...
+
     async def reserve_attempt(self, id: str, keys: tuple[str, ...], now_ms: int, window_ms: int, most: int) -> int:
         """Note one attempt under every key, or, where a key has `most` of them within the window, note nothing and
         return the milliseconds until there is room. 0 = noted."""

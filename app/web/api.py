@@ -210,6 +210,12 @@ async def answer_item(request: Req, key: FromPath[str]) -> Json:
     web, viewer = web_of(request), viewer_of(request)
     body = await body_of(request, "AnswerItem")
     action = await action_of(web, key)
+    if body["answer"] == "dismiss":
+        if action.status != "unknown" or key != action.id:
+            raise InvalidInput("only an outcome that nobody knows can be dismissed")
+        await web.people.mark_seen(action.id, viewer.person)
+        web.hub.pages.forget_inbox()
+        return Response(await _item(request, action.id))
     if not action.approval:
         raise InvalidInput("this item has no question to answer")
     await web.services.approvals.resolve(

@@ -67,7 +67,7 @@ def item_json(action: Action, title: str) -> dict[str, Any]:
         "opened": action.opened_ts,
         "expires": action.expires,
         "seq": action.request_seq or action.opened_seq,
-        "available": ["allow", "deny"] if waiting else [],
+        "available": ["allow", "deny"] if waiting else ["dismiss"] if action.status == "unknown" else [],
         "state": answer_state(action).value if action.approval else action.status,
         "answer": answer_word(action) or action.answer,
         "answered_by": action.answered_by,

@@ -48,7 +48,7 @@ def create_web_app(services: Services, people: PeopleDesk, settings: WebSettings
         faces=faces,
         seals=Seals(settings.secret),
         tickets=Tickets(services.clock),
-        hub=Hub(services, faces, settings.key_id),
+        hub=Hub(services, people, faces, settings.key_id),
         pulse=Pulse(services.health),
     )
     app = WebApp(

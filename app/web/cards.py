@@ -16,7 +16,8 @@ from app.web.context import Web
 from app.web.payloads import Payload, payload_of
 from app.web.rows import AnswerState
 from app.web.run_views import agent_words, foot_card, item_key, item_of, sorted_items, words_before
-from app.web.views import Card, Fact, InboxItem, ItemKind, PastDecision, RuleText, Touch
+from app.web.text import short_hash
+from app.web.views import Answer, Card, Fact, InboxItem, ItemKind, PastDecision, RuleText, Touch
 
 _LOOK_BACK: Final = 30
 _PAST: Final = 6
@@ -28,7 +29,7 @@ async def items_of(web: Web) -> tuple[list[Action], list[InboxItem]]:
     now = web.now()
     runs: dict[str, Run] = {}
     actions, items = [], []
-    for action in sorted_items(await web.services.ledger.read.inbox(), now):
+    for action in sorted_items(await web.hub.pages.inbox(), now):
         run = runs.get(action.run) or await web.services.ledger.read.run(action.run)
         if run is None:
             continue
@@ -47,37 +48,45 @@ async def action_of(web: Web, key: str) -> Action:
     return action
 
 
-async def card_of(web: Web, action: Action, account: str, actions: list[Action]) -> Card:
-    """The whole card of an item."""
+async def card_of(web: Web, action: Action, account: str, actions: list[Action], key: str) -> Card:
+    """The whole card of an item: of the question, or, under the action's own key, of its unknown outcome."""
     read = web.services.ledger.read
     run = await web.services.runs.get(action.run)
     intent = await read.event(action.intent)
     keys = [item_key(other) for other in actions]
-    mine = item_key(action)
+    unknown = action.status == "unknown" and key == action.id
+    mine = action.id if unknown else action.approval or action.id
     at_index = keys.index(mine) if mine in keys else -1
     agent, is_sub = agent_words(action)
     card = foot_card(action, run, account, keys[at_index + 1] if 0 <= at_index < len(keys) - 1 else "")
     return replace(
         card,
         key=mine,
-        kind=ItemKind.UNKNOWN if action.status == "unknown" and action.state == "ended" else ItemKind.PERMISSION,
+        kind=ItemKind.UNKNOWN if unknown else ItemKind.PERMISSION,
         agent=agent or "lead agent",
         sub_agent=is_sub,
         position=at_index + 1,
         total=max(len(keys), 1),
         previous_key=keys[at_index - 1] if at_index > 0 else "",
-        why=await _why(web, action, intent),
+        why=await _why(web, action, intent, unknown),
         payload=_payload(action, intent),
         facts=await _facts(web, action),
-        available=("allow", "deny") if card.answer.state is AnswerState.OPEN and action.state == "waiting" else (),
+        answer=await _seen(web, action) if unknown else card.answer,
+        expires_ms=None if unknown else card.expires_ms,
+        available=("dismiss",) if unknown else ("allow", "deny") if action.state == "waiting" else (),
         touches=_touches(action, intent),
         rule=_rule(web, run, action),
         past=await _past(web, action),
     )
 
 
-async def _why(web: Web, action: Action, intent: Event | None) -> str:
-    if action.status == "unknown":
+async def _seen(web: Web, action: Action) -> Answer:
+    seen = action.id in await web.people.seen_items()
+    return Answer(AnswerState.RECORDED, "dismiss") if seen else Answer()
+
+
+async def _why(web: Web, action: Action, intent: Event | None, unknown: bool) -> str:
+    if unknown:
         return "Helm released this, and the connection to it was lost before its result came back. Look at what it did."
     agent = intent.actor.id if intent is not None else ""
     before = await web.services.ledger.read.events(before=action.opened_seq, run=action.run, limit=_LOOK_BACK)
@@ -105,14 +114,12 @@ async def _facts(web: Web, action: Action) -> tuple[Fact, ...]:
     verdict = await web.services.ledger.read.event(action.verdict) if action.verdict else None
     digest = verdict.payload.policy_digest if verdict and isinstance(verdict.payload, VerdictGiven) else ""
     grade = "Helm owns the only path" if action.grade == "structural" else "a hook in the container asks first"
-    facts = [
+    policy = f"policy {short_hash(digest)}" if digest else ""
+    return (
         Fact("Caught by", f"rule {action.rule}" if action.rule else action.reason_code, action.reason_code),
-        Fact("Risk", action.risk),
+        Fact("Risk", action.risk, policy),
         Fact("Enforcement", action.grade, grade),
-    ]
-    if digest:
-        facts.append(Fact("Policy", digest.removeprefix("sha256:")[:12]))
-    return tuple(facts)
+    )
 
 
 def _touches(action: Action, intent: Event | None) -> tuple[Touch, ...]:
@@ -139,7 +146,7 @@ def _rule(web: Web, run: Run, action: Action) -> RuleText | None:
         file, lines = web.services.library.rule_text(run.policy, action.rule)
     except HelmError:
         return RuleText(action.rule)
-    return RuleText(action.rule, file, tuple(lines))
+    return RuleText(action.rule, "/".join(file.split("/")[-2:]), tuple(lines))
 
 
 async def _past(web: Web, action: Action) -> tuple[PastDecision, ...]:

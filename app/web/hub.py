@@ -13,6 +13,7 @@ import structlog
 
 from app.domain.errors import HelmError
 from app.domain.events import Event
+from app.services.people import PeopleDesk
 from app.services.services import Services
 from app.web.feeds import Feed, Frame, Topic
 from app.web.json_feed import JsonDrawer
@@ -39,10 +40,10 @@ class _Watched:
 class Hub:
     """Follows the log while the server runs."""
 
-    def __init__(self, services: Services, faces: Faces, key_id: str) -> None:
+    def __init__(self, services: Services, people: PeopleDesk, faces: Faces, key_id: str) -> None:
         self._services = services
         self.books = Books(services.ledger.read)
-        self.pages = PageDrawer(services, faces, self.books, key_id)
+        self.pages = PageDrawer(services, people, faces, self.books, key_id)
         self._json = JsonDrawer()
         self._watched: dict[Topic, _Watched] = {}
         self._tasks: list[asyncio.Task[None]] = []

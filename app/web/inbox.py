@@ -7,6 +7,7 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from app.domain.errors import AlreadyAnswered, Conflict, InvalidInput
+from app.domain.run import Action
 from app.web.cards import action_of, card_of, items_of
 from app.web.context import Html, Req, form_of, is_fragment, viewer_of, web_of
 from app.web.guide import guide_of
@@ -42,7 +43,9 @@ async def _page(request: Req, key: str) -> Html:
     page = InboxPage(
         shell=replace(shell, inbox_count=len(items)),
         items=tuple(items),
-        card=await card_of(web, chosen, viewer.account, actions) if chosen is not None else None,
+        card=await card_of(web, chosen, viewer.account, actions, key or item_key(chosen))
+        if chosen is not None
+        else None,
         opened=bool(key),
         running=counts.get("live", 0),
         guide=() if counts.get("all") else guide_of(web),
@@ -57,6 +60,8 @@ async def inbox_answer(request: Req, key: FromPath[str]) -> Html:
     fields = await form_of(request)
     answer = fields.get("answer", "")
     action = await action_of(web, key)
+    if answer == "dismiss" and key == action.id and action.status == "unknown":
+        return await _seen(request, action)
     if not action.approval or answer not in ("allow", "deny"):
         raise InvalidInput("this can be answered with allow or deny")
     status = 200
@@ -73,6 +78,18 @@ async def inbox_answer(request: Req, key: FromPath[str]) -> Html:
     if not is_fragment(request):
         return redirect(f"/inbox/{key}")
     return await _fate(request, action.approval, status)
+
+
+async def _seen(request: Req, action: Action) -> Html:
+    """An outcome that nobody knows has been looked at: it leaves the inbox, and stays in the log."""
+    web, viewer = web_of(request), viewer_of(request)
+    await web.people.mark_seen(action.id, viewer.person)
+    web.hub.pages.forget_inbox()
+    if not is_fragment(request):
+        return redirect("/inbox")
+    actions, _ = await items_of(web)
+    card = await card_of(web, action, viewer.account, actions, action.id)
+    return fragment(web.faces.card_foot(card, web.now()))
 
 
 async def _fate(request: Req, approval: str, status: int) -> Html:

@@ -12,6 +12,7 @@ from app.domain.events import Event
 from app.domain.payloads import ApprovalDecided, OutcomeRecorded, RunClosed, VerdictGiven
 from app.domain.run import Action, Run
 from app.domain.times import text_of
+from app.services.people import PeopleDesk
 from app.services.services import Services
 from app.web.assemble import apply
 from app.web.feeds import Feed, Frame, Topic
@@ -31,7 +32,8 @@ _MOST_LINES: Final = 50
 class PageDrawer:
     """Draws frames of ops for HTML topics."""
 
-    def __init__(self, services: Services, faces: Faces, books: Books, key_id: str) -> None:
+    def __init__(self, services: Services, people: PeopleDesk, faces: Faces, books: Books, key_id: str) -> None:
+        self._people = people
         self._services, self._faces, self._books, self._key_id = services, faces, books, key_id
         self._read = services.ledger.read
         self._inbox: tuple[int, int] = (-1, 0)  # as of which head, how many
@@ -194,8 +196,17 @@ class PageDrawer:
     async def inbox_count(self, head: int) -> int:
         """How many items wait; read once per head of the log."""
         if self._inbox[0] != head:
-            self._inbox = head, len(await self._read.inbox())
+            self._inbox = head, len(await self.inbox())
         return self._inbox[1]
+
+    async def inbox(self) -> list[Action]:
+        """What waits for a person, without what somebody has seen already."""
+        seen = await self._people.seen_items()
+        return [action for action in await self._read.inbox() if action.state == "waiting" or action.id not in seen]
+
+    def forget_inbox(self) -> None:
+        """Count again: something has changed that the log does not tell."""
+        self._inbox = -1, 0
 
     async def spent_today(self) -> int:
         """Micro-dollars since midnight UTC."""

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from msgspec import structs
+
 from app.domain.events import Event
 from app.domain.fold import evolve
 from app.domain.payloads import (
@@ -36,7 +38,7 @@ class Timeline:
     than this fold, `missing` names it and `adopt_*` brings it in."""
 
     def __init__(self, run: Run, agents: Mapping[str, str] | None = None, *, lanes_on_sight: bool = False) -> None:
-        self._run = replace(run, actions={}, steering={}, agents={})
+        self._run = structs.replace(run, actions={}, steering={}, agents={})
         self._on_sight = lanes_on_sight
         self._lane_of: dict[str, str] = {}
         self._adopted: dict[str, Action] = {}
@@ -109,6 +111,8 @@ class Timeline:
             if not self._on_sight:
                 return ""
             self.lanes[name] = lane_row(agent, agent, event.seq, at(event.ts))
+        if name in self.lanes:
+            self.lanes[name] = replace(self.lanes[name], last_seq=event.seq)
         return name
 
     def moved(self, lane: str, event: Event, *, calls: int = 0, spent: int = 0) -> list[Change]:
@@ -167,13 +171,15 @@ def coalesced(changes: Iterable[Change]) -> list[Change]:
 
 
 def nested(changes: Iterable[Change], lanes: Mapping[str, LaneRow], known: Iterable[str] = ()) -> list[TimelineRow]:
-    """Lines as a page holds them: those of sub-agents inside their lane. `known` lanes stand first, also when empty."""
+    """Lines as a page holds them: those of sub-agents inside their lane. `known` lanes of which nothing is told here
+    stand first, empty."""
     rows = {change.row.key: change.row for change in changes if change.verb == "append"}
     for change in changes:
         if change.verb == "replace" and change.row.key in rows:
             rows[change.row.key] = change.row
-    order: list[TimelineRow | str] = [*known]
-    inside: dict[str, list[TimelineRow]] = {name: [] for name in known}
+    here = {row.agent if isinstance(row, LaneRow) else row.lane for row in rows.values()}
+    order: list[TimelineRow | str] = [name for name in known if name not in here]
+    inside: dict[str, list[TimelineRow]] = {name: [] for name in known if name not in here}
     for row in rows.values():
         name = row.agent if isinstance(row, LaneRow) else row.lane
         if not name:

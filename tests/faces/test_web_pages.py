@@ -211,3 +211,20 @@ async def test_pages_that_do_not_exist_say_so(world: WebWorld) -> None:
         page = await browser.get(path)
         assert page.status_code == 404 and page.headers["content-type"].startswith("text/html"), path
     assert (await browser.post("/blueprints/nope/start", data=FORM)).status_code == 404
+
+
+async def test_an_unknown_outcome_leaves_the_inbox_when_somebody_has_seen_it(world: WebWorld) -> None:
+    browser, program = await world.browser(), await world.program()
+    run = await _started(world, browser)
+    for key in ("t1", "t2"):
+        await world.house.services.tool_calls.ask(run, world.house.hook("Bash", {"command": "make"}, key))
+    await browser.post(f"/runs/{run}/stop")
+    first, second = [item["key"] for item in (await program.get("/api/v1/inbox")).json()["items"]]
+    card = await browser.get(f"/inbox/{first}")
+    assert "(2) Inbox" in card.text and "Mark as seen" in card.text
+    assert (await browser.post(f"/inbox/{first}/answer", data={"answer": "allow"}, headers=HX)).status_code == 400
+    done = await browser.post(f"/inbox/{first}/answer", data={"answer": "dismiss"}, headers=HX)
+    assert done.status_code == 200 and "Seen." in done.text
+    assert (await program.post(f"/api/v1/inbox/{second}/answer", json={"answer": "dismiss"})).status_code == 200
+    assert (await program.get("/api/v1/inbox")).json()["items"] == []
+    assert "Nothing needs you" in (await browser.get("/inbox")).text
