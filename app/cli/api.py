@@ -58,13 +58,25 @@ def read_place(home: Path) -> Place | None:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES)
         facts = json.loads(data)
-        return Place(str(facts["url"]), str(facts["token"]), int(facts["pid"]), home)
+        place = Place(str(facts["url"]), str(facts["token"]), int(facts["pid"]), home)
+        # A server that was killed leaves the file: whoever got its port since then must not be told the token.
+        return place if _lives(place.pid) else None
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
         raise Failure(f"{path} belongs to another user; run the command as the one that runs the server") from None
     except (OSError, ValueError, TypeError, KeyError):
         raise BadConfig(f"{path} cannot be read; delete it and start the server again") from None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Api:

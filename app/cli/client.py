@@ -54,16 +54,16 @@ def status(as_json: Json = False) -> int:
 
 def _status_lines(health: dict[str, Any], url: str, waiting: list[Any], live: list[Any]) -> Text:
     engine = health.get("engine") or {}
-    slots = health.get("slots") or {}
     lines = [
         ("server", f"{url}, version {safe(health.get('version'))}"),
         ("health", "well" if health.get("ok") else safe(health.get("ledger") or health.get("door") or "not well")),
         ("docker", safe(engine.get("version") or "ready") if engine.get("ok") else _engine(engine)),
-        ("slots", f"{slots.get('used', len(live))} of {slots.get('total', '?')} in use"),
+        ("runs", _slots(health, len(live))),
         ("log", f"{int(health.get('size', 0)):,} receipts, head #{int(health.get('size', 0)) - 1}"),
-        ("today", money(health.get("spent_today_micro"))),
         ("waiting", f"{len(waiting)} for you: helm inbox" if waiting else "nothing for you"),
     ]
+    if "spent_today_micro" in health:
+        lines.append(("today", money(health["spent_today_micro"])))
     text = Text()
     for name, words in lines:
         bad = (name == "health" and not health.get("ok")) or (name == "docker" and not engine.get("ok"))
@@ -74,8 +74,15 @@ def _status_lines(health: dict[str, Any], url: str, waiting: list[Any], live: li
     return text
 
 
+def _slots(health: dict[str, Any], live: int) -> str:
+    slots = health.get("slots")
+    used = f", {slots['used']} of {slots['total']} slots in use" if isinstance(slots, dict) else ""
+    return f"{live} live{used}"
+
+
 def _engine(engine: dict[str, Any]) -> str:
-    return f"{safe(engine.get('reason') or 'not there')}; {safe(engine.get('remedy') or 'no run can start')}"
+    reason = safe(engine.get("reason") or "not there").rstrip(".")
+    return f"{reason}. {safe(engine.get('remedy') or 'No run can start.')}"
 
 
 @app.command()

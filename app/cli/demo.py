@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,8 @@ def demo(
     mode = "deny" if deny else "ask" if ask or (interactive() and not allow and not as_json) else "allow"
     if mode == "ask" and not interactive():
         raise Failure("--ask needs a terminal; say --allow or --deny", USAGE)
+    # A polite end stops the run and the server too, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _server(keep) as place:
         played = _play(place, scenario, mode, time.monotonic() + timeout)
         check = _verify(place.home) if place.home is not None else _problem("it is on another machine")
@@ -115,6 +118,10 @@ def demo(
 def _play(place: Place, scenario: str, mode: str, until: float) -> Played:
     console, lines = aside(), Lines()
     with Api(place) as api:
+        if api.health().get("providers", {}).get("anthropic"):
+            console.print(
+                Text("This server has a key for Anthropic: the run uses the real model, for money.", "yellow")
+            )
         played = Played(str(api.post("/api/v1/runs", {"blueprint": scenario})["id"]))
     try:
         for item in Stream(lambda: Api(place), played.run, idle_s=0.5):
@@ -239,7 +246,7 @@ def _answers(place: Place) -> bool:
 @contextmanager
 def _started(home: Path) -> Iterator[Place]:
     aside().print(Text("Starting a server for the demo ...", style="dim"))
-    command = [sys.executable, "-P", "-m", "app.cli.serve", "--json"]
+    command = [sys.executable, "-P", "-m", "app.cli.serve", "--json", "--with-parent"]
     environment = {**_environment(home), "HELM_PORT": "0", "HELM_DOOR": "child", "HELM_DEMO": "on"}
     # Its own session: Ctrl-C reaches us alone, and the server is then stopped in order.
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -247,7 +254,12 @@ def _started(home: Path) -> Iterator[Place]:
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as errors:
         process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
         )
     try:
         yield _until_up(process, home, log)
@@ -258,6 +270,8 @@ def _started(home: Path) -> Iterator[Place]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 def _until_up(process: subprocess.Popen[bytes], home: Path, log: Path) -> Place:

@@ -13,7 +13,7 @@ from typing import Final, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from app.domain.errors import BadConfig, BadPolicy, Conflict, HelmError, InvalidInput, LedgerUnavailable, NotFound
+from app.domain.errors import Conflict, HelmError, InvalidInput, LedgerUnavailable, NotFound
 
 OK: Final = 0
 NEGATIVE: Final = 1  # denied, failed, stopped, not verified, refused
@@ -36,8 +36,8 @@ _BY_STATUS: Final[Mapping[int, int]] = {
     421: UNREACHABLE,
     422: USAGE,
 }
-_USAGE_CODES: Final = frozenset({"BAD_CONFIG", "BAD_POLICY"})
-_USAGE_ERRORS: Final = (BadConfig, BadPolicy, InvalidInput, NotFound, LedgerUnavailable)
+_USAGE_CODES: Final = frozenset({"BAD_CONFIG", "BAD_POLICY", "PEOPLE_UNAVAILABLE"})
+_USAGE_ERRORS: Final = (InvalidInput, NotFound, LedgerUnavailable)
 
 
 class Failure(Exception):
@@ -58,7 +58,7 @@ def code_of_error(error: HelmError) -> int:
     """The exit code for an error that was raised here."""
     if isinstance(error, Conflict):
         return CONFLICT
-    return USAGE if isinstance(error, _USAGE_ERRORS) else NEGATIVE
+    return USAGE if isinstance(error, _USAGE_ERRORS) or error.code in _USAGE_CODES else NEGATIVE
 
 
 def say_error(message: str) -> None:

@@ -32,15 +32,16 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog=HELP)
 def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one JSON document.")] = False,
+    with_parent: Annotated[bool, typer.Option("--with-parent", help="Stop when stdin ends.", hidden=True)] = False,
 ) -> int:
     """Start the server and stay with it. Ctrl-C or SIGTERM stops it in order (then the exit code is 0)."""
     settings = read_settings(os.environ)
     configure_logs(settings.log_level)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(settings, as_json))
+        return runner.run(_serve(settings, as_json, with_parent))
 
 
-async def _serve(settings: Settings, as_json: bool) -> int:
+async def _serve(settings: Settings, as_json: bool, with_parent: bool) -> int:
     _end_on_signals(asyncio.current_task())
     try:
         async with serving(settings) as server:
@@ -49,13 +50,23 @@ async def _serve(settings: Settings, as_json: bool) -> int:
             gc.freeze()
             _announce(server, as_json)
             warned = asyncio.create_task(_warn(server))
-            await until_signal(server.ended)
+            await until_signal(_stdin_ends if with_parent else server.ended)
             warned.cancel()
+            if not server.alive():
+                raise Failure("the dashboard's listener ended by itself; the lines above may say why", NEGATIVE)
     except (DoorError, WorldError) as error:
         raise Failure(str(error), NEGATIVE) from None
     except asyncio.CancelledError:
         return OK
     return OK
+
+
+async def _stdin_ends() -> None:
+    """Return when whoever started us has gone, however it ended."""
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while await reader.read(4_096):
+        pass
 
 
 def _end_on_signals(task: asyncio.Task[int] | None) -> None:
@@ -82,11 +93,8 @@ async def _warn(server: Serving) -> None:
     """Say on stderr what keeps runs from starting; the server itself works without."""
     report = await server.services.health.check()
     if not report.engine.ok:
-        print(
-            f"helm: no run can start: {report.engine.reason}. {report.engine.remedy}".rstrip(),
-            file=sys.stderr,
-            flush=True,
-        )
+        why = f"{report.engine.reason.rstrip('.')}. {report.engine.remedy}".strip()
+        print(f"helm: no run can start: {why}", file=sys.stderr, flush=True)
 
 
 def configure_logs(level: str) -> None:

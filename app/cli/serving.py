@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from app import __version__
 from app.adapters.clock import SystemClock
 from app.adapters.keys import write_secret
-from app.adapters.listeners import Server, listener, stopped, tcp_socket, unix_socket, until_started
+from app.adapters.listeners import listener, stopped, tcp_socket, unix_socket, until_started
 from app.adapters.providers import BASES
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.connection import lock_file
@@ -48,6 +48,7 @@ class Serving:
     people: PeopleDesk
     link: str
     ended: Callable[[], Awaitable[None]]
+    alive: Callable[[], bool]
 
 
 @asynccontextmanager
@@ -71,10 +72,10 @@ async def serving(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         await until_started(server, task)
         await _hand_out_token(stack, settings, people)
         link = await new_link(settings, people, local_account())
-        yield Serving(settings, services, people, link, _waiter(server, task))
+        yield Serving(settings, services, people, link, _waiter(task), lambda: not task.done())
 
 
-def _waiter(server: Server, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:
+def _waiter(task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:
     async def ended() -> None:
         await asyncio.shield(task)
 
