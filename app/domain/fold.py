@@ -1,11 +1,13 @@
-"""`evolve` applies one event to a Run. It is total over every event of a run: an unknown one only moves the cursor, and a
-crash at any point loses nothing that was recorded."""
+"""`evolve` applies one event to a Run. It is total over every event of a run: an unknown one only moves the cursor,
+and a crash at any point loses nothing that was recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+from msgspec.structs import replace
 
 from app.domain.events import Event
 from app.domain.payloads import (

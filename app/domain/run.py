@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
 
 Status: TypeAlias = Literal[
     "starting", "running", "waiting", "stopping", "interrupted", "finished", "failed", "stopped"
@@ -19,8 +20,7 @@ _CLOSED: Final[dict[str, Status]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(Struct, frozen=True):
     """One intent and what became of it. Its id is stable from intent to outcome."""
 
     id: str
@@ -64,8 +64,7 @@ class Action:
     cost_micro: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Steering:
+class Steering(Struct, frozen=True):
     """A person's message into a live run and how far it came."""
 
     id: str
@@ -82,8 +81,7 @@ class Steering:
         return "seen" if self.seen_seq else "delivered" if self.delivered_seq else "queued"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """One execution of a blueprint with a task, as its events tell it."""
 
     id: str
@@ -122,9 +120,9 @@ class Run:
     unknown: int = 0
     result: str = ""
     source_seq: int = 0  # the highest of the runner's own numbers that is recorded
-    actions: Mapping[str, Action] = field(default_factory=dict)  # those that have not ended
-    steering: Mapping[str, Steering] = field(default_factory=dict)  # those not seen yet
-    agents: Mapping[str, str] = field(default_factory=dict)  # live sub-agents: id -> type
+    actions: Mapping[str, Action] = {}  # those that have not ended
+    steering: Mapping[str, Steering] = {}  # those not seen yet
+    agents: Mapping[str, str] = {}  # live sub-agents: id -> type
 
     @property
     def live(self) -> bool:

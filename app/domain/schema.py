@@ -170,6 +170,9 @@ def _checked(fields: tuple[Field, ...], value: Any, prefix: str) -> dict[str, An
 
 
 FIELDS: Final[dict[type[Payload], tuple[Field, ...]]] = {cls: _fields_of(cls) for cls in PAYLOADS.values()}
+_CONTENTS: Final[dict[type[Payload], tuple[str, ...]]] = {
+    cls: tuple(field.name for field in fields if field.check is _content) for cls, fields in FIELDS.items()
+}
 KINDS: Final = frozenset(kind for kind, _ in PAYLOADS)
 
 
@@ -185,14 +188,18 @@ def decode(kind: str, body: Mapping[str, Any]) -> Payload:
 
 def encode(payload: Payload) -> Body:
     """The body of a payload whose contents are sealed; absent optional fields are left out, there is no null."""
-    body: Body = _plain(payload)
+    values = ((field.name, getattr(payload, field.name)) for field in FIELDS[type(payload)])
+    body: Body = {name: _plain(value) for name, value in values if value is not None}
     if payload.etype:
         body["etype"] = payload.etype
     return body
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Content):
+    kind = type(value)
+    if kind is str or kind is int or kind is bool:
+        return value
+    if kind is Content:
         return _commitment_of(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((item.name, getattr(value, item.name)) for item in dataclasses.fields(value))
@@ -219,8 +226,8 @@ def _commitment_of(content: Content) -> Body:
 
 def contents_of(payload: Payload) -> dict[str, Content]:
     """The contents that a payload commits to, by field name."""
-    pairs = ((field.name, getattr(payload, field.name)) for field in FIELDS[type(payload)])
-    return {name: value for name, value in pairs if isinstance(value, Content)}
+    pairs = ((name, getattr(payload, name)) for name in _CONTENTS[type(payload)])
+    return {name: value for name, value in pairs if value is not None}
 
 
 def check_base64(text: str, size: int, name: str) -> bytes:

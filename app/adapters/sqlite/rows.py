@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 import orjson
+from msgspec import structs
 
 from app.domain.content import Content
 from app.domain.events import Event
@@ -25,7 +26,7 @@ _STEERING: Final = msgspec.json.Decoder(Steering)
 def run_of(state: bytes, open_actions: Iterable[bytes]) -> Run:
     """The fold behind a run's row and the rows of its actions that have not ended, oldest first."""
     actions = [action_of(doc) for doc in open_actions]
-    return replace(_RUN.decode(state), actions={action.id: action for action in actions})
+    return structs.replace(_RUN.decode(state), actions={action.id: action for action in actions})
 
 
 def action_of(doc: bytes) -> Action:
@@ -54,7 +55,7 @@ def run_row(run: Run) -> tuple[Any, ...]:
         run.last_ts,
         run.last_seq,
         # Open actions have rows of their own: a run with many of them must not be written whole for each event.
-        _ENCODER.encode(replace(run, actions={})),
+        _ENCODER.encode(structs.replace(run, actions={})),
     )
 
 
@@ -120,4 +121,4 @@ def weight_of(line: bytes) -> int:
 
 def _filled(content: Content, blobs: Mapping[str, tuple[bytes, bytes]]) -> Content:
     held = blobs.get(content.digest)
-    return content if held is None else replace(content, salt=held[0], data=held[1])
+    return content if held is None else dataclasses.replace(content, salt=held[0], data=held[1])
