@@ -79,6 +79,11 @@ class Ledger:
         return self._head
 
     @property
+    def remembered_bytes(self) -> int:
+        """How many bytes of contents are kept in memory for followers; bounded."""
+        return self._recent_bytes
+
+    @property
     def log(self) -> str:
         """The log's origin, `helm.local/log/<log_id>`."""
         return self._chain.log
