@@ -48,7 +48,8 @@ def listener(app: Any, **options: Any) -> Server:
 def tcp_socket(host: str, port: int) -> socket.socket:
     """A bound listening socket. Raises BadConfig naming the remedy when the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named, so that asyncio turns Nagle's algorithm off on what is accepted.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((host, port))
