@@ -1,0 +1,201 @@
+"""The whole journey in a real browser through the real Caddy: sign in, start, watch, steer, answer, verify."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.front import PHONE, Front, Seat, ended, front, start_run, texts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
+expect.set_options(timeout=60_000)
+
+
+async def steer(seat: Seat, words: str) -> None:
+    """Send a message into the run on this page, for its next step."""
+    await seat.page.get_by_label("Message to the agent").fill(words)
+    await seat.page.get_by_title("Sent at the next step").click()
+    await seat.page.get_by_role("button", name="Send", exact=True).click()
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[Front]:
+    """An installation that nobody has signed in to; at the end no page of it may have complained."""
+    async with front() as made:
+        yield made
+        assert await made.complaints() == []
+
+
+async def test_a_run_is_watched_steered_allowed_and_its_log_verifies(house: Front) -> None:
+    desk = await house.sit()
+    await house.sign_in_by_link(desk)
+    beside = await house.seat_in(desk.page.context)
+    await beside.go("/inbox")
+    await beside.stays()
+
+    await start_run(desk, "market-brief")
+    await desk.stays()
+    await expect(desk.page.locator("[data-kind=call]").first).to_be_visible()
+    await steer(desk, "Mention the source of each price.")
+    await expect(desk.page.locator("[data-kind=steering]")).to_contain_text("queued › delivered › seen at #")
+
+    # The question comes in by itself, on the page that looks at the inbox and in the title of every other.
+    await expect(beside.page).to_have_title("(1) Inbox · Helm")
+    await expect(beside.page.locator("#inbox-list .it")).to_have_count(1)
+    await expect(desk.page).to_have_title("(1) Competitor price brief · Helm")
+    await expect(desk.page.locator(".ask[data-open]")).to_contain_text("leadership@example.com")
+    assert house.letters() == []
+    # A message does not answer the question: it waits, and is read when the run goes on.
+    await steer(desk, "Keep it short.")
+    late = desk.page.locator("[data-kind=steering]").nth(1)
+    await expect(late).to_contain_text("queued")
+    await expect(late).not_to_contain_text("delivered")
+
+    await beside.page.set_viewport_size({"width": 1440, "height": 420})
+    await beside.page.locator("#inbox-list .it").click()
+    allow = beside.page.get_by_role("button", name="Allow once")
+    await expect(allow).to_be_disabled()
+    await beside.page.keyboard.press("a")
+    await expect(beside.page.locator("#toast")).to_contain_text("Scroll to the end")
+    await beside.page.locator("[data-payload-end]").scroll_into_view_if_needed()
+    await expect(allow).to_be_enabled()
+    await allow.click()
+    await expect(beside.page.locator(".steps li.on")).to_have_text(["recorded", "delivered", "executed"])
+    assert await beside.stayed()
+
+    await expect(late).to_contain_text("queued › delivered › seen at #")
+    await ended(desk)
+    assert await desk.stayed()
+    await expect(desk.page).to_have_title("Competitor price brief · Helm")
+    (letter,) = house.letters()
+    assert "To: leadership@example.com" in letter
+    shown = await desk.rows()
+    assert len(shown) == len(set(shown))
+    await desk.page.reload()
+    await desk.live()
+    assert await desk.rows() == shown
+
+    await desk.go("/evidence")
+    await desk.page.get_by_role("button", name="Check the log now").click()
+    await expect(desk.page.get_by_role("heading", name="The log verifies")).to_be_visible()
+
+
+async def test_a_denial_on_the_phone_is_read_by_the_agent(house: Front) -> None:
+    phone = await house.sit(PHONE)
+    await house.sign_in_by_link(phone)
+    run = await start_run(phone, "rotate-secret")
+    await expect(phone.page.locator(".ask[data-open]")).to_have_count(1)
+    await phone.go("/inbox")
+    await phone.page.locator("#inbox-list .it").first.tap()
+    await phone.page.locator("[data-payload-end]").scroll_into_view_if_needed()
+    await phone.page.get_by_role("button", name="Allow once").tap()
+    await expect(phone.page.locator(".steps li.on")).to_have_text(["recorded", "delivered", "executed"])
+
+    await phone.go(run)
+    await expect(phone.page.locator(".ask[data-open]")).to_contain_text("integrations@partner.example.com")
+    await phone.page.locator(".ask[data-open] a", has_text="Review").tap()
+    await phone.page.get_by_role("button", name="Deny…").tap()
+    await phone.page.get_by_label("Why not?").fill("The partner is told by telephone.")
+    await phone.page.locator(".acts .denybox").get_by_role("button", name="Deny", exact=True).tap()
+    await expect(phone.page.locator(".fate")).to_contain_text("You denied this")
+    await expect(phone.page.locator(".steps li.on")).to_have_text(["recorded", "delivered"])
+
+    await phone.go(run)
+    await ended(phone)
+    asked = await texts(phone.page.locator("[data-kind=approval]"))
+    assert "allowed once" in asked[0]
+    assert "denied" in asked[1]
+    assert house.letters() == []
+
+
+async def test_a_cut_line_and_a_restart_lose_nothing_and_repeat_nothing(house: Front) -> None:
+    desk = await house.sit()
+    await house.sign_in_by_link(desk)
+    await start_run(desk, "market-brief")
+    chip = desk.page.locator(".chip [data-bind=sync]")
+    await expect(desk.page.locator("[data-kind=call]").first).to_be_visible()
+    await desk.stays()
+    await desk.page.context.set_offline(True)
+    await expect(chip).to_contain_text("offline since")
+    kept = await desk.rows()
+    await expect(desk.page.locator("#offline")).to_be_visible()
+    assert await desk.rows() == kept
+    await desk.page.context.set_offline(False)
+    await expect(chip).to_contain_text("caught up")
+
+    await expect(desk.page.locator(".ask[data-open]")).to_have_count(1)
+    await house.restart()
+    await expect(desk.page.locator(".ask[data-open]")).to_have_count(1)
+    await expect(chip).to_contain_text("caught up")
+    await desk.page.locator(".ask[data-open]").get_by_role("button", name="Deny…").click()
+    await desk.page.locator(".ask .denybox").get_by_role("button", name="Deny", exact=True).click()
+    await ended(desk)
+    assert await desk.stayed()
+    assert house.letters() == []
+    desk.forgive_lost_line()
+
+    shown = await desk.rows()
+    await desk.page.reload()
+    await desk.live()
+    assert await desk.rows() == shown
+    assert len(shown) == len(set(shown))
+
+
+async def test_signing_out_another_device_ends_its_page(house: Front) -> None:
+    desk, phone = await house.sit(), await house.sit(PHONE)
+    await house.sign_in_by_link(desk)
+    await house.sign_in(phone)
+    await phone.go("/runs")
+    await desk.go("/settings")
+    await desk.page.get_by_role("button", name="Sign it out").click()
+    await phone.page.wait_for_url("**/login?next=*")
+    await expect(desk.page.get_by_role("button", name="Sign it out")).to_have_count(0)
+
+
+async def test_the_keyboard_alone_is_enough(house: Front) -> None:
+    desk = await house.sit()
+    await house.sign_in_by_link(desk)
+    keys = desk.page.keyboard
+    await keys.press("?")
+    await expect(desk.page.locator("#keys")).to_be_visible()
+    await keys.press("Escape")
+    await keys.press("g")
+    await keys.press("b")
+    await desk.page.wait_for_url("**/blueprints")
+    await keys.press("j")
+    await keys.press("j")
+    await keys.press("k")
+    await keys.press("j")
+    first = await desk.page.locator(".list .it:focus").get_attribute("href")
+    assert first is not None
+    await keys.press("Enter")
+    await desk.page.wait_for_url(f"**{first}")
+    await desk.go("/blueprints/rotate-secret")
+    await desk.page.get_by_label("Name of the run").press("Enter")
+    await desk.page.wait_for_url("**/runs/*")
+    await keys.press("g")
+    await keys.press("i")
+    await desk.page.wait_for_url("**/inbox")
+    await desk.live()
+    await expect(desk.page.locator("#inbox-list .it")).to_have_count(1)
+    await keys.press("j")
+    await expect(desk.page.get_by_role("button", name="Allow once")).to_be_enabled()
+    await keys.press("a")
+    await expect(desk.page.locator(".steps li.on")).to_have_text(["recorded", "delivered", "executed"])
+    await expect(desk.page.locator("#inbox-list .it").first).to_contain_text("integrations@partner.example.com")
+    await keys.press("j")
+    await expect(desk.page.locator("[data-card]")).to_contain_text("integrations@partner.example.com")
+    await keys.press("d")
+    await keys.type("By telephone.")
+    await keys.press("Enter")
+    await expect(desk.page.locator(".fate")).to_contain_text("You denied this")
+    await keys.press("g")
+    await keys.press("r")
+    await desk.page.wait_for_url("**/runs")
+    await desk.live()
+    await keys.press("j")
+    await keys.press("Enter")
+    await desk.page.wait_for_url("**/runs/*")
+    await ended(desk)
