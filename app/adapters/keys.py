@@ -23,16 +23,23 @@ def read_secret(path: Path) -> bytes:
         raise NotFound(f"{path} does not exist") from None
     except OSError as error:
         raise BadConfig(f"{path} cannot be opened: {error.strerror}; it must be a plain file") from None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or stat.S_IMODE(facts.st_mode) & 0o077:
-            raise BadConfig(f"{path} can be read by others; run: chmod 600 {path}")
-        if facts.st_uid not in (os.geteuid(), path.parent.stat().st_uid):
-            raise BadConfig(f"{path} belongs to uid {facts.st_uid}; it must belong to the user that runs Helm")
-        data = file.read(MAX_KEY_BYTES + 1)
+    try:
+        _check_facts(path, os.fstat(descriptor))
+        data = os.read(descriptor, MAX_KEY_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_KEY_BYTES:
         raise BadConfig(f"{path} is larger than {MAX_KEY_BYTES} bytes; that is no key")
     return data
+
+
+def _check_facts(path: Path, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise BadConfig(f"{path} is not a plain file")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        raise BadConfig(f"{path} can be read by others; run: chmod 600 {path}")
+    if facts.st_uid not in (os.geteuid(), path.parent.stat().st_uid):
+        raise BadConfig(f"{path} belongs to uid {facts.st_uid}; it must belong to the user that runs Helm")
 
 
 def write_secret(path: Path, data: bytes) -> None:
