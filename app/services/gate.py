@@ -336,6 +336,9 @@ def _refused(reason: Reason, message: str) -> Answer:
 
 def _answer(action: Action) -> Answer:
     """Allowed only with a dispatch in hand; a call that has ended already is not released again."""
+    if action.decision == "ALLOW" and action.state == "ended":
+        words = f"this call has ended already ({action.status}); what was released once is not released again"
+        return Answer(False, Reason.UNGATED_EFFECT.value, words, action.rule, action.outcome, action)
     if action.decision == "ALLOW" and action.dispatch:
         return Answer(True, action.reason_code, action.message, action.rule, action.dispatch, action)
     message = action.message or Reason(action.reason_code).meaning

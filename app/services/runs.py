@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -98,7 +98,7 @@ class Runs:
             raise RunEnded(f"the run has ended already ({found.status})")
         order = Controlled("kill", short_id("ctl", self._clock.entropy(10)), "now")
         await self._ledger.record(run, Draft(order, Actor("human", by, "client")))
-        await self._end_container(run)
+        await self.end_container(run)
         watcher = self._tasks.get(run)
         if watcher is not None:
             await asyncio.wait([watcher], timeout=30)
@@ -113,7 +113,7 @@ class Runs:
             await self._ledger.record(run, Draft(note), Draft(RunInterrupted(reason.value, message[:2_000])))
         except RunEnded:
             return
-        self._spawn_aside(self._end_container(run))
+        self._spawn_aside(self.end_container(run))
 
     async def get(self, run: str) -> Run:
         """The run as the log tells it. Raises NotFound."""
@@ -159,8 +159,19 @@ class Runs:
         await self.settle(run.id, recovered=True, keep=())
         await self._ledger.record(run.id, Draft(RunInterrupted(reason, message)))
 
+    @staticmethod
+    def is_condemned(run: Run) -> bool:
+        """Whether the log says that an open run's container must end: a person stopped it, or it broke the rules."""
+        return run.stopping or run.interrupted not in ("", Reason.RUN_INTERRUPTED.value)
+
+    async def conclude(self, run: str, ended: Exit) -> None:
+        """Close a run whose end was decided before the server restarted. Its container is gone."""
+        await self.settle(run, recovered=True, keep=())
+        await self._close(run, ended)
+
     async def settle(self, run: str, *, recovered: bool, keep: tuple[str, ...]) -> list[Action]:
-        """Give every open action an ending, except those whose executor is in `keep`; those that became unknown."""
+        """Give every open action an ending, except those whose executor is in `keep`, and a release for an MCP server
+        that was not used yet: it can be used later. Returns those that became unknown."""
         unknown = []
         found = await self.get(run)
         for action in list(found.actions.values()):
@@ -168,14 +179,18 @@ class Runs:
                 if not keep:
                     await self._approvals.withdraw(action, Reason.RUN_ENDED, "The run ended before anybody answered.")
             elif action.state == "dispatched" and action.executor not in keep:
+                if keep and _is_unused(action):
+                    continue
                 await self._unknown(action, recovered)
                 unknown.append(action)
         return unknown
 
     async def _unknown(self, action: Action, recovered: bool) -> None:
         usage = self._gate.held(action)
+        # After a restart nothing is on its way: what was not forwarded then can never have happened.
+        status: Literal["cancelled", "unknown"] = "cancelled" if recovered and _is_unused(action) else "unknown"
         await self._gate.outcome(
-            action.run, action.key, "unknown", error_class="lost", usage=usage, recovered=recovered, by=SYSTEM
+            action.run, action.key, status, error_class="lost", usage=usage, recovered=recovered, by=SYSTEM
         )
 
     # --- the life of one container -----------------------------------------------------------------------------------
@@ -221,7 +236,7 @@ class Runs:
             container, image = await self._sandbox.start(spec)
             await self._ledger.record(run, Draft(RunStarted(container, image, spec.lease)))
             if (await self.get(run)).stopping:
-                await self._end_container(run)  # a person said stop while the container was being made
+                await self.end_container(run)  # a person said stop while the container was being made
         except HelmError as error:
             log.warning("run.not_started", run=run, code=error.code, reason=error.message)
             await self._close(run, Exit(-1, False, error.message))
@@ -232,7 +247,8 @@ class Runs:
         ended = await self._sandbox.wait(run)
         await self._close(run, ended)
 
-    async def _end_container(self, run: str) -> None:
+    async def end_container(self, run: str) -> None:
+        """Kill the run's whole tree. Raises EngineUnavailable where nobody confirms that it is gone."""
         killed = await self._sandbox.kill(run)
         self._killed[run] = killed
 
@@ -322,6 +338,11 @@ def _check_order(task: str, title: str, budget_micro: int) -> None:
         raise InvalidInput(f"a title has 1 to {MAX_TITLE} characters")
     if not 0 <= budget_micro <= 10**12:
         raise InvalidInput("a budget is between $0 and $1,000,000")
+
+
+def _is_unused(action: Action) -> bool:
+    """A release of an MCP call that nobody has forwarded: the gateway takes it, durably, before it forwards."""
+    return action.door == "mcp" and action.executor == "gateway" and not action.forwarded
 
 
 def _ending(run: Run, ended: Exit) -> tuple[Any, str, str]:

@@ -13,6 +13,7 @@ from email import message_from_bytes
 from typing import Any, Final
 
 import httpx
+
 from tests.e2e.installation import LOST, Client, Installation, Json, Tail, Watcher, until
 
 WORKERS: Final = 2
