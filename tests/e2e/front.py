@@ -1,5 +1,5 @@
 """The product as people reach it: a real `helm serve`, the distribution's Caddy in front with TLS by its own authority,
-and a real Chromium that trusts that authority and nothing else. Each front has its own folders and ports and leaves nothing."""
+and a real Chromium that trusts that authority. Each front has its own folders and ports, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ class Front:
     more: dict[str, str]
     link: str = ""
     server: asyncio.subprocess.Process | None = None
+    caddy: asyncio.subprocess.Process | None = None
     browser: Browser | None = None
     seats: list[Seat] = field(default_factory=list)
 
@@ -133,6 +134,16 @@ class Front:
         """Another life of the server, on the same folder."""
         await self.end_server()
         await self.serve()
+
+    async def connect(self) -> None:
+        """Start Caddy, on the same ports each time."""
+        self.caddy = await _caddy(self)
+
+    async def cut(self) -> None:
+        """End Caddy, and with it every connection that goes through it."""
+        if self.caddy is not None and self.caddy.returncode is None:
+            self.caddy.kill()
+            await self.caddy.wait()
 
     async def sit(self, size: tuple[int, int] = DESK, *, theme: str = "dark", of: Seat | None = None) -> Seat:
         """A page of that size. `of`: in the same browser profile's sign-in as another seat."""
@@ -196,10 +207,9 @@ async def front(**more: str) -> AsyncIterator[Front]:
     folder = Path(tempfile.mkdtemp(prefix="helm-e2e-"))
     made = Front(folder, free_port(), free_port(), free_port(), more)
     made.home.mkdir(mode=0o700)
-    caddy = None
     try:
         await made.serve()
-        caddy = await _caddy(made)
+        await made.connect()
         await asyncio.to_thread(_trust, folder)
         async with async_playwright() as playwright:
             made.browser = await playwright.chromium.launch(
@@ -210,9 +220,7 @@ async def front(**more: str) -> AsyncIterator[Front]:
             yield made
             await made.browser.close()
     finally:
-        if caddy is not None and caddy.returncode is None:
-            caddy.terminate()
-            await caddy.wait()
+        await made.cut()
         if made.server is not None:
             await made.end_server()
         await _clear(made)
@@ -282,7 +290,7 @@ def _run(*words: str) -> None:
 async def _clear(made: Front) -> None:
     """End the containers of this installation that a failed test left."""
     engine = Sandbox(made.home, ROOT / "agent_image" / "seccomp.json")
-    containers = Containers(engine, engine.image)
+    containers = Containers(engine, "")
     try:
         for run in await containers.live():
             await containers.kill(run)
