@@ -1,5 +1,5 @@
-"""A whole Helm without Docker and without a door: the real ledger, store, policy and services in a temporary folder. The
-container, the door and the providers are small real things that remember what was asked of them."""
+"""A whole Helm without Docker and without a door: the real ledger, store, policy and services in a temporary folder.
+The container, the door and the providers are small real things that remember what was asked of them."""
 
 from __future__ import annotations
 

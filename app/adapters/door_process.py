@@ -21,7 +21,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 8.0
 STEADY_SECONDS = 30.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
-_PASSED_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PASSED_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "HELM_LOG")
 
 logger = logging.getLogger("helm.door")
 
@@ -82,7 +82,7 @@ class DoorProcess:
             began = loop.time()
             try:
                 await self._live()
-            except Exception:
+            except Exception:  # supervisor: it outlives every fault of what it supervises; nothing leaves without it
                 logger.exception("the door failed")
                 await self._end_process()
             self._is_up.clear()

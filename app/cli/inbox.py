@@ -3,6 +3,7 @@ log shows it."""
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import sys
@@ -160,6 +161,7 @@ def _answer_each(api: Api, rows: list[dict[str, Any]]) -> None:
     console = aside()
     for number, row in enumerate(rows, 1):
         console.print(_card(row, number, len(rows), api.place.url))
+        console.print(Text(_whole_input(api, row["key"]), style="dim"))
         word = ask_key("a allow once · d deny · enter next · q quit ", "ad\r\nq")
         if word == "q":
             return
@@ -171,6 +173,16 @@ def _answer_each(api: Api, rows: list[dict[str, Any]]) -> None:
             await_fate(item, _say_state)
         except Failure as failure:
             console.print(Text(f"  {safe(failure.message)}", style="red"))
+
+
+def _whole_input(api: Api, key: str) -> str:
+    """Everything that would run: nobody should allow what they have not seen to its end."""
+    text = str(api.get(f"/api/v1/inbox/{key}")["input"])
+    try:
+        text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        pass  # it is shown as it was recorded
+    return "\n".join("  " + safe(line, 100_000) for line in text.splitlines())
 
 
 def _card(row: dict[str, Any], number: int, count: int, url: str) -> Text:

@@ -6,10 +6,14 @@ A container that provokes lines without end loses them beyond MAX_PER_SECOND; ho
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
 MAX_VALUE = 512
+# What happens all day; said only when the operator asks for it (HELM_LOG=info).
+_ROUTINE = frozenset({"up", "down", "run.opened", "run.closed", "model", "egress", "refused"})
+_TALKATIVE = os.environ.get("HELM_LOG", "") in ("debug", "info")
 MAX_PER_SECOND = 500
 
 
@@ -21,6 +25,8 @@ class _Window:
 
 def log(event: str, **facts: str | int | bool) -> None:
     """Write one event; long values are cut, and a broken stream loses the line rather than stopping the door."""
+    if event in _ROUTINE and not _TALKATIVE:
+        return
     now = time.time()
     if int(now) != _Window.second:
         dropped, _Window.second, _Window.written, _Window.dropped = _Window.dropped, int(now), 0, 0

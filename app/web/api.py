@@ -12,6 +12,7 @@ from app.domain.canonical import strict_loads
 from app.domain.errors import InvalidInput, NotFound
 from app.domain.ids import is_digest, is_run_id, short_id
 from app.domain.run import Run
+from app.domain.times import text_of
 from app.ports import RunFilter
 from app.web.api_json import blueprint_json, health_json, item_json, run_json, steering_json, token_json
 from app.web.cards import action_of, items_of
@@ -228,7 +229,8 @@ async def _item(request: Req, key: str) -> dict[str, Any]:
     web = web_of(request)
     action = await action_of(web, key)
     run = await web.services.runs.get(action.run)
-    return item_json(action, run.title)
+    intent = await web.services.ledger.read.event(action.intent)
+    return {**item_json(action, run.title), "input": intent.text("args") if intent is not None else ""}
 
 
 @get(f"{_ROOT}/blueprints")
@@ -274,8 +276,12 @@ async def _tokens(request: Req) -> dict[str, Any]:
 @get(f"{_ROOT}/health")
 async def health(request: Req) -> Json:
     """The state of every part, asked now."""
-    report = await web_of(request).services.health.check()
-    return Response(health_json(report), status_code=200 if report.ok else 503)
+    services = web_of(request).services
+    report = await services.health.check()
+    spent = await services.ledger.read.spent_since(text_of(services.clock.now_ms())[:10])
+    slots = {"used": services.runs.slots_used(), "total": services.runs.slots_total}
+    shown = {**health_json(report), "slots": slots, "spent_today_micro": spent}
+    return Response(shown, status_code=200 if report.ok else 503)
 
 
 @get(f"{_ROOT}/version")

@@ -90,7 +90,7 @@ class Hub:
                 await self._follow()
             except HelmError as error:
                 log.warning("the live stream waits for the log", reason=error.message)
-            except Exception:
+            except Exception:  # supervisor: the stream starts over rather than ending for everybody
                 log.exception("the live stream stumbled")
                 self._start_over()
             await asyncio.sleep(_RETRY_S)
@@ -151,7 +151,7 @@ class Hub:
             feed.add(await self.pages.side_frames(feed, self.seq))
         except HelmError as error:
             log.warning("side tabs of a run wait for the log", reason=error.message)
-        except Exception:
+        except Exception:  # supervisor: a page that cannot be drawn must not end the stream of all others
             feed.side_due = False
             log.exception("side tabs of a run could not be drawn")
         if feed.side_due:

@@ -215,7 +215,7 @@ async def test_the_door_ends_with_the_server(tmp_path: Path) -> None:
     script = (
         "import os, subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-m', 'app.door', '--keys', 'keys', '--parent', str(os.getpid())],"
-        " cwd=sys.argv[1], env={**os.environ, 'PYTHONPATH': os.getcwd()}, stderr=subprocess.PIPE)\n"
+        " cwd=sys.argv[1], env={**os.environ, 'PYTHONPATH': os.getcwd(), 'HELM_LOG': 'info'}, stderr=subprocess.PIPE)\n"
         "assert b'up' in child.stderr.readline()\n"
         "print(child.pid, flush=True)\n"
         "sys.stdin.read()\n"

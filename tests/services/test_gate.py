@@ -6,9 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
-
 from app.domain.errors import AlreadyAnswered, InvalidInput, NotFound
 from app.services.modelcalls import ModelCall, ToolResult
+
 from tests.house import MAIL, House, house
 
 SEND = "mcp__mail__send_email"

@@ -1,4 +1,4 @@
-"""A run's life through its public verbs: started, steered, stopped, lost and found again; every ending is in the log."""
+"""A run's life through its public verbs: started, steered, stopped, lost and found again; its endings are logged."""
 
 from __future__ import annotations
 
