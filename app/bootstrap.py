@@ -33,7 +33,7 @@ from app.demo import DEMO_KEY, World, start_world
 from app.domain.canonical import b64, canonical_bytes
 from app.domain.chain import Chain
 from app.domain.content import KeyStatement
-from app.domain.errors import BadConfig, NotFound
+from app.domain.errors import BadConfig, EngineUnavailable, NotFound
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
 from app.domain.payloads import LogOpened, PolicySet
@@ -59,6 +59,7 @@ from app.settings import ROOT, Settings
 log = structlog.get_logger("helm")
 
 RECEIPT_KEY: Final = "receipt-0"
+_SWEEP_S: Final = 60.0
 _DOOR_S: Final = 20.0
 
 
@@ -249,6 +250,8 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         await recover(opened.ledger, services.runs, sandbox)
         watcher = asyncio.create_task(services.approvals.watch(), name="approvals")
         stack.push_async_callback(_cancelled, watcher)
+        sweeper = asyncio.create_task(_sweep(services, sandbox, door), name="sweep")
+        stack.push_async_callback(_cancelled, sweeper)
         stack.push_async_callback(services.runs.let_go)
         yield services
 
@@ -286,6 +289,21 @@ async def _door_side(settings: Settings, services: Services) -> DoorProcess | Do
     # A first start does not wait: that door comes after the server. But a run that lives on would be lost without it.
     live = await services.ledger.read.runs(RunFilter(status="live", limit=1))
     return DoorWatch(settings.door_folder, services.runs.reopen_doors, _DOOR_S if live else 0.0)
+
+
+async def _sweep(services: Services, sandbox: Sandbox, door: DoorControl) -> None:
+    """Clear away what ended runs have left; again after a while, when what a dying server had ordered has come too."""
+    for pause in (0.0, _SWEEP_S):
+        await asyncio.sleep(pause)
+        await door.sweep(services.runs.is_held)
+        if isinstance(sandbox, Containers):
+            try:
+                swept = await sandbox.sweep(services.runs.is_held)
+            except EngineUnavailable as error:
+                log.warning("containers.not_swept", reason=error.message)
+                continue
+            if swept:
+                log.warning("containers.swept", runs=swept)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

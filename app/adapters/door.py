@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app.adapters.door_client import DoorClient, DoorError, DoorUpstream
@@ -33,6 +34,16 @@ class DoorControl:
             await self._client.close(run)
         except DoorError:
             return
+
+    async def sweep(self, is_held: Callable[[str], bool]) -> None:
+        """Close and clear away what is left of runs that ended while no door was there."""
+        try:
+            names = os.listdir(self._folder / "runs")
+        except OSError:
+            return  # none yet, or the folder of a door of its own: that one keeps its house itself
+        for name in names:
+            if not is_held(name):
+                await self.close(name)
 
     async def state(self) -> str:
         """Empty when the door answers, else why it does not."""

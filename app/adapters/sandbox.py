@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -61,6 +62,19 @@ class Containers:
     async def live(self) -> dict[str, int]:
         """Runs whose container can still act."""
         return {container.run: container.lease for container in await self._sandbox.list() if container.live}
+
+    async def sweep(self, is_held: Callable[[str], bool]) -> tuple[str, ...]:
+        """End and remove containers of this installation that no run holds; which runs they were of.
+
+        Raises EngineUnavailable.
+        """
+        swept = []
+        for container in await self._sandbox.list():
+            if not is_held(container.run):
+                await self._sandbox.kill(container.run)
+                await self._sandbox.remove(container.run)
+                swept.append(container.run)
+        return tuple(swept)
 
 
 class Folders:

@@ -126,6 +126,10 @@ class Runs:
         """Runs that have a container, or are getting one."""
         return len(self._tasks)
 
+    def is_held(self, run: str) -> bool:
+        """Whether the run has a container, or is getting one."""
+        return run in self._tasks
+
     def blueprint_of(self, run: str) -> Blueprint | None:
         """The blueprint that a live run was started with."""
         return self._blueprints.get(run)

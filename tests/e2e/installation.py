@@ -36,6 +36,9 @@ Json = dict[str, Any]
 BOUND_S: Final = 60.0
 LOST: Final = (OSError, httpx.TransportError, ConnectionClosed, InvalidHandshake, EOFError)
 HELM: Final = (sys.executable, "-c", "from app.cli import main; main()", "serve", "--json")
+_SPARE: Final = "import sys; from app.cli import main, serve; sys.stdin.readline(); main()"
+SPARE: Final = (sys.executable, "-c", _SPARE, "serve", "--json")
+"""The same program, its modules loaded while the life before it goes on; it begins when it is told to."""
 
 
 @dataclass
@@ -47,23 +50,36 @@ class Installation:
     more: dict[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = HELM
     process: asyncio.subprocess.Process | None = None
+    spare: asyncio.subprocess.Process | None = None
     lives: int = 0
     _ready: asyncio.Task[bytes] | None = None
 
     async def spawn(self) -> None:
-        """Start a server without waiting for it."""
+        """Start a server without waiting for it; the spare one where there is one."""
+        process, self.spare = self.spare, None
+        if process is None:
+            process = await self._begin(self.command, asyncio.subprocess.DEVNULL)
+        elif process.stdin is not None:
+            process.stdin.write(b"begin\n")
+        self.process = process
+        assert process.stdout is not None
+        self.lives += 1
+        self._ready = asyncio.create_task(process.stdout.readline())
+
+    async def prepare(self) -> None:
+        """Let the next server load its modules already."""
+        self.spare = self.spare or await self._begin(SPARE, asyncio.subprocess.PIPE)
+
+    async def _begin(self, command: tuple[str, ...], given: int) -> asyncio.subprocess.Process:
         with (self.home.parent / "server.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *self.command,
+            return await asyncio.create_subprocess_exec(
+                *command,
                 env=environment(self.home, HELM_PORT=str(self.port), **self.more),
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=given,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 cwd=ROOT,
             )
-        assert self.process.stdout is not None
-        self.lives += 1
-        self._ready = asyncio.create_task(self.process.stdout.readline())
 
     async def up(self, within: float = BOUND_S) -> bool:
         """Whether it announced itself within this time. A server that ended by itself fails the test."""
@@ -254,8 +270,10 @@ async def installed(**more: str) -> AsyncIterator[Installation]:
     try:
         yield place
     finally:
-        if place.process is not None and place.process.returncode is None:
-            await place.kill()
+        for process in (place.process, place.spare):
+            if process is not None and process.returncode is None:
+                process.kill()
+                await process.communicate()
         await _sweep(home)
         if not os.environ.get("HELM_KEEP"):
             shutil.rmtree(folder, ignore_errors=True)

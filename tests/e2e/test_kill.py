@@ -61,8 +61,9 @@ async def _rounds(kills: Kills) -> None:
         start_s = time.monotonic() - began
         kills.counts["start ms"] += int(start_s * 1000)
         kills.counts["starts"] += 1
+        await place.prepare()
         await kills.compare()
-        await kills.live_until_killed(kills.chance.uniform(0, 1.0))
+        await kills.live_until_killed(kills.chance.uniform(0, 1.2))
 
 
 async def _check_effects(kills: Kills, client: Client, runs: list[Json]) -> None:
