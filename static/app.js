@@ -202,6 +202,7 @@ function start() {
   gate();
   const box = scroller();
   if (box) {
+    all("[data-saved]", box).slice(-20).forEach((row) => previews.saved("", row));
     box.addEventListener("scroll", () => {
       scrolled(box);
     }, { passive: true });

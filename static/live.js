@@ -45,6 +45,64 @@ function fold(list) {
   }
 }
 
+// --- previews: words on their way ------------------------------------------------------------------------------------
+// They come on a lane of their own, before or after the event that saves them: what decides is how many characters of a
+// message were written and how many of them are saved. A message that nobody goes on with leaves by itself.
+const previews = {
+  lanes: new Map(), kept: new Map(),
+
+  node(lane) {
+    if (!lane) return one("#preview");
+    const list = document.getElementById(`lane-${lane}`);
+    const next = list?.nextElementSibling;
+    if (!list || next?.matches(".preview")) return next;
+    const made = document.createElement("div");
+    made.className = "preview";
+    made.setAttribute("aria-hidden", "true");
+    list.after(made);
+    return made;
+  },
+
+  take({ lane = "", message = "", text }) {
+    let piece = this.lanes.get(lane);
+    if (piece?.message !== message) piece = { message, written: 0, tail: "", timer: 0 };
+    this.lanes.set(lane, piece);
+    piece.written += text.length;
+    piece.tail = (piece.tail + text).slice(-4000);
+    clearTimeout(piece.timer);
+    piece.timer = setTimeout(() => this.clear(lane), 30000);
+    this.show(lane, piece);
+  },
+
+  show(lane, piece) {
+    const node = this.node(lane);
+    if (!node) return;
+    const open = Math.max(0, piece.written - (this.kept.get(piece.message) || 0));
+    node.textContent = open ? piece.tail.slice(-open) : "";
+    node.hidden = !node.textContent.trim();
+  },
+
+  saved(list, row) {
+    const message = row.dataset.saved;
+    const lane = list.startsWith("lane-") ? list.slice(5) : "";
+    if (message) this.kept.set(message, (this.kept.get(message) || 0) + Number(row.dataset.units));
+    if (this.kept.size > 64) this.kept.delete(this.kept.keys().next().value);
+    const piece = this.lanes.get(lane);
+    if (piece && !message) this.clear(lane);
+    else if (piece?.message === message) this.show(lane, piece);
+  },
+
+  clear(only) {
+    for (const [lane, piece] of this.lanes) {
+      if (only !== undefined && lane !== only) continue;
+      clearTimeout(piece.timer);
+      this.lanes.delete(lane);
+      const node = this.node(lane);
+      if (node) { node.textContent = ""; node.hidden = true; }
+    }
+  },
+};
+
 // --- ops -----------------------------------------------------------------------------------------------------------
 function parse(html) {
   const template = document.createElement("template");
@@ -76,7 +134,8 @@ const apply = {
       fresh.classList.add("new");
       list.append(fresh);
       wake(fresh);
-      if (fresh.matches("[data-saved]")) apply.preview({ target: "#preview", text: "" });
+      if (fresh.matches("[data-saved]")) previews.saved(list.id, fresh);
+      if (fresh.matches(".turn, .endrow")) previews.clear();
       if (!following && list.closest("#tl-scroll")) unseen += 1;
     }
     one("#no-rows")?.remove();
@@ -91,12 +150,7 @@ const apply = {
     if (target === "#badge") { setBadge(String(text)); return; }
     for (const node of [...targets(target), ...bound(target.slice(1))]) node.textContent = text;
   },
-  preview({ target, text }) {
-    const node = targets(target)[0];
-    if (!node) return;
-    node.textContent = text ? (node.textContent + text).slice(-4000) : "";
-    node.hidden = !node.textContent;
-  },
+  preview(op) { previews.take(op); },
   refresh({ target }) {
     for (const node of targets(target)) {
       if (node.dataset.due) continue;
@@ -139,7 +193,7 @@ const live = {
       const socket = new WebSocket(`${scheme}://${location.host}/live?${query}`);
       this.socket = socket;
       socket.onmessage = (message) => this.take(message.data);
-      socket.onopen = () => { this.tries = 0; };
+      socket.onopen = () => { this.tries = 0; previews.clear(); };
       socket.onclose = (event) => this.closed(event.code);
     } catch {
       this.closed(0);

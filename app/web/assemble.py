@@ -123,9 +123,17 @@ def _turn_ended(line: Timeline, event: Event, p: TurnEnded) -> list[Change]:
 
 def _said(line: Timeline, event: Event, p: ModelOutput) -> list[Change]:
     lane = line.lane(p.agent, event)
-    text = _words(event)
-    agent = p.agent or "lead"
-    return [Change("append", TextRow(f"e{event.seq}", event.seq, at(event.ts), text, agent, lane))]
+    row = TextRow(
+        key=f"e{event.seq}",
+        seq=event.seq,
+        at_ms=at(event.ts),
+        text=_words(event),
+        agent=p.agent or "lead",
+        lane=lane,
+        message=p.message_id,
+        units=len(event.text("text").encode("utf-16-le", "surrogatepass")) // 2,
+    )
+    return [Change("append", row)]
 
 
 def _thought(line: Timeline, event: Event, p: ModelThinking) -> list[Change]:

@@ -15,6 +15,7 @@ from litestar.types import Message
 
 from app.domain.errors import HelmError, LedgerUnavailable
 from app.domain.ids import is_run_id
+from app.web.action_rows import lane_of
 from app.web.context import EITHER, OPEN, Req, Web, viewer_of, web_of
 from app.web.feeds import Feed, Topic
 from app.web.hub import Replay
@@ -191,8 +192,6 @@ async def _preview(web: Web, line: _Line, topic: Topic) -> None:
                 shown: dict[str, object] = {
                     "preview": {"agent": piece.agent, "message_id": piece.message_id, "text": piece.text}
                 }
-            elif piece.agent:
-                continue  # a page shows the lead's words only: those of several agents would run into each other
             else:
-                shown = {"ops": [{"op": "preview", "target": "#preview", "text": piece.text}]}
+                shown = {"ops": [web.faces.preview(lane_of(piece.agent), piece.message_id, piece.text)]}
             await line.send(orjson.dumps(shown).decode("utf-8"))

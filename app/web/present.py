@@ -116,6 +116,8 @@ class Op(TypedDict, total=False):
     target: str
     html: str
     text: str
+    lane: str
+    message: str
 
 
 def _printed(value: object) -> object:
@@ -203,6 +205,10 @@ class Faces:
             html = self._draw("fragments/lane_head.html", now_ms, row=row)
             return {"op": "replace", "target": f"#lane-head-{row.agent}", "html": html}
         return {"op": "replace", "target": f"#row-{row.key}", "html": self.row(row, now_ms)}
+
+    def preview(self, lane: str, message: str, words: str) -> Op:
+        """Words on their way: the next piece of a message of the lead ("") or of a sub-agent's lane."""
+        return {"op": "preview", "target": "#preview", "lane": lane, "message": message, "text": words}
 
     def run_head(self, run: RunHead, now_ms: int) -> list[Op]:
         """Status (which also decides whether Stop and the steering box show) and money of an open run page."""

@@ -117,7 +117,8 @@ class StartedRow:
 
 @dataclass(frozen=True, slots=True)
 class TextRow:
-    """Words of the model, as saved (a preview is not a row)."""
+    """Words of the model, as saved (a preview is not a row). `message` and `units` (UTF-16, before any cut) tell a page
+    which words on their way these are, and how much of them is saved now."""
 
     key: str
     seq: int
@@ -125,6 +126,8 @@ class TextRow:
     text: str
     agent: str = "lead"
     lane: str = ""
+    message: str = ""
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from app.web.present import REFRESH_INBOX, Op, badge
-from app.web.rows import CallRow, CallState, LaneRow, RunStatus, TextRow
+from app.web.rows import CallRow, CallState, EndedRow, LaneRow, RunStatus, TextRow
 from playwright.async_api import Page, async_playwright, expect
 
 from tests.faces import samples, samples_run
@@ -156,10 +156,37 @@ async def test_earlier_lines_come_above_and_the_view_stays(sit: Sit) -> None:
 async def test_previews_are_dim_and_give_way_to_the_saved_line(sit: Sit) -> None:
     seat = await sit(DESK)
     await seat.open("run")
-    for words in ("I will ", "look <b>"):
-        seat.send({"op": "preview", "target": "#preview", "text": words}, after=412)
+    faces = seat.stage.faces
+    seat.send(faces.preview("", "m1", "I will "), faces.preview("", "m1", "look <b>"), after=412)
     await expect(seat.page.locator("#preview")).to_have_text("I will look <b>")
-    seat.send(seat.text(413), after=413)
+    saved = TextRow("413", 413, NOW, "I will look <b>\N{WAVING HAND SIGN}!", message="m1", units=18)
+    seat.send(faces.appended(saved, NOW), after=413)
+    await expect(seat.page.locator("#preview")).to_be_hidden()
+    # The last piece came after the event that saved it; what is written beyond it is a second part of the message.
+    seat.send(faces.preview("", "m1", "\N{WAVING HAND SIGN}!"), badge(5), after=414)
+    await expect(seat.page.locator(".nav [data-bind=badge]")).to_have_text("5")
+    await expect(seat.page.locator("#preview")).to_be_hidden()
+    seat.send(faces.preview("", "m1", "Then"), after=413)
+    await expect(seat.page.locator("#preview")).to_have_text("Then")
+    seat.send(faces.preview("", "m2", "Next"), after=413)
+    await expect(seat.page.locator("#preview")).to_have_text("Next")
+
+
+async def test_words_of_a_sub_agent_on_their_way_stand_in_its_lane(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("run")
+    faces = seat.stage.faces
+    seat.send(faces.appended(LaneRow("800", "helper", "helper", 800, 801, NOW), NOW))
+    seat.send(faces.preview("helper", "h1", "Reading"), faces.preview("", "m1", "Waiting"), after=413)
+    inside = seat.page.locator("#lane-helper + .preview")
+    await expect(inside).to_have_text("Reading")
+    await expect(seat.page.locator("#preview")).to_have_text("Waiting")
+    line = TextRow("801", 801, NOW, "Reading", lane="helper", message="h1", units=7)
+    seat.send(faces.appended(line, NOW))
+    await expect(inside).to_be_hidden()
+    await expect(seat.page.locator("#preview")).to_have_text("Waiting")
+    ended = EndedRow("802", 802, NOW, RunStatus.STOPPED)
+    seat.send(faces.appended(ended, NOW))
     await expect(seat.page.locator("#preview")).to_be_hidden()
 
 

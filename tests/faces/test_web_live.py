@@ -13,6 +13,7 @@ from app.domain.content import Content
 from app.domain.events import Draft
 from app.domain.payloads import AgentSpawned, ModelOutput, RunNoted
 from app.services.previews import Preview
+from app.web.action_rows import slug
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
@@ -204,11 +205,13 @@ async def test_previews_come_aside_and_are_never_events(world: WebWorld) -> None
     program = await world.socket(browser, run=run.id, after=head)
     await _live(page)
     await frame(program)
-    world.house.services.previews.publish(Preview(run.id, "", "m1", "He"))
-    shown: dict[str, Any] = {}
-    while not any(op["op"] == "preview" for op in shown.get("ops", [])):
-        shown = await frame(page)
-    assert shown == {"ops": [{"op": "preview", "target": "#preview", "text": "He"}]}
+    for agent, lane in (("", ""), ("a1", "a1"), ("<b>", slug("<b>"))):
+        world.house.services.previews.publish(Preview(run.id, agent, "m1", "He"))
+        shown: dict[str, Any] = {}
+        while not any(op["op"] == "preview" for op in shown.get("ops", [])):
+            shown = await frame(page)
+        op = {"op": "preview", "target": "#preview", "lane": lane, "message": "m1", "text": "He"}
+        assert shown == {"ops": [op]}
     told = await frame(program)
     while "preview" not in told:
         told = await frame(program)
