@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import orjson
 
@@ -49,6 +49,10 @@ _BODY: Final = frozenset(
         "body",
     }
 )
+_COUNTS: Final = ("seq", "run_seq", "lamport", "epoch")
+_TEXTS: Final = ("log", "run", "boot", "kind", "mono_ns", "ts")
+_DIGESTS: Final = ("root", "prev")
+_ACTOR: Final = frozenset({"type", "id", "src"})
 _PLAIN: Final = tuple(sorted(_BODY - {"v", "actor"}))
 
 
@@ -288,39 +292,54 @@ def check(fields: Mapping[str, Any]) -> Payload:
 
 
 def _check_common(fields: Mapping[str, Any]) -> None:
-    for name in ("seq", "run_seq", "lamport", "epoch"):
-        _require(type(fields[name]) is int and 0 <= fields[name] < 2**53, f"{name} is not a count")
-    for name in ("log", "run", "boot", "kind", "mono_ns", "ts"):
-        _require(type(fields[name]) is str and 0 < len(fields[name]) <= 256, f"{name} is not a short text")
-    for name in ("root", "prev"):
-        _require(type(fields[name]) is str and is_digest(fields[name]), f"{name} is not a digest")
-    _require(fields["mono_ns"].isascii() and fields["mono_ns"].isdigit(), "mono_ns is not a count")
-    _require(fields["kind"] in KINDS, "the kind is not known")
+    # Written out: this is asked of every receipt that is written and of every one that is checked.
+    for name in _COUNTS:
+        value = fields[name]
+        if type(value) is not int or not 0 <= value < 2**53:
+            _refuse(f"{name} is not a count")
+    for name in _TEXTS:
+        value = fields[name]
+        if type(value) is not str or not 0 < len(value) <= 256:
+            _refuse(f"{name} is not a short text")
+    for name in _DIGESTS:
+        value = fields[name]
+        if type(value) is not str or not is_digest(value):
+            _refuse(f"{name} is not a digest")
+    if not (fields["mono_ns"].isascii() and fields["mono_ns"].isdigit()):
+        _refuse("mono_ns is not a count")
+    if fields["kind"] not in KINDS:
+        _refuse("the kind is not known")
     try:
         ms_of(fields["ts"])
     except InvalidInput as error:
         raise BadReceipt("E_TIME_FORMAT", error.message) from None
     _check_actor(fields["actor"])
     _check_refs(fields["refs"])
-    _require(type(fields["body"]) is dict, "body is not an object")
+    if type(fields["body"]) is not dict:
+        _refuse("body is not an object")
 
 
 def _check_actor(actor: Any) -> None:
-    _require(type(actor) is dict and actor.keys() == {"type", "id", "src"}, "actor has type, id and src")
-    _require(actor["type"] in ("agent", "human", "system", "policy"), "the actor's type is not known")
-    _require(actor["src"] in ("issuer", "agent", "client", "tool"), "the actor's source is not known")
-    _require(type(actor["id"]) is str and len(actor["id"]) <= 256, "the actor's id is not a short text")
+    if type(actor) is not dict or actor.keys() != _ACTOR:
+        _refuse("actor has type, id and src")
+    if actor["type"] not in ("agent", "human", "system", "policy"):
+        _refuse("the actor's type is not known")
+    if actor["src"] not in ("issuer", "agent", "client", "tool"):
+        _refuse("the actor's source is not known")
+    if type(actor["id"]) is not str or len(actor["id"]) > 256:
+        _refuse("the actor's id is not a short text")
 
 
 def _check_refs(refs: Any) -> None:
-    _require(type(refs) is dict and len(refs) <= 32, "refs is not a small object")
+    if type(refs) is not dict or len(refs) > 32:
+        _refuse("refs is not a small object")
     for name, target in refs.items():
-        _require(_KEY.match(name) is not None and type(target) is str and is_digest(target), "a reference is no digest")
+        if _KEY.match(name) is None or type(target) is not str or not is_digest(target):
+            _refuse("a reference is no digest")
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise BadReceipt("E_BODY_SCHEMA", message)
+def _refuse(message: str) -> NoReturn:
+    raise BadReceipt("E_BODY_SCHEMA", message)
 
 
 def _payload(fields: Mapping[str, Any]) -> Payload:
@@ -328,9 +347,11 @@ def _payload(fields: Mapping[str, Any]) -> Payload:
         payload = decode(fields["kind"], fields["body"])
     except InvalidInput as error:
         raise BadReceipt(error.code, error.message) from None
-    given, allowed = fields["refs"].keys(), {*payload.requires, *payload.optional}
-    _require(set(payload.requires) <= given, "a required reference is missing")
-    _require(given <= allowed, "a reference is not one of this kind")
+    given = fields["refs"]
+    if any(name not in given for name in payload.requires):
+        _refuse("a required reference is missing")
+    if any(name not in payload.requires and name not in payload.optional for name in given):
+        _refuse("a reference is not one of this kind")
     return payload
 
 

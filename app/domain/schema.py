@@ -156,17 +156,16 @@ def _fields_of(cls: type) -> tuple[Field, ...]:
 def _checked(fields: tuple[Field, ...], value: Any, prefix: str) -> dict[str, Any]:
     if type(value) is not dict:
         raise BadBody(f"{prefix or 'body'} is not an object")
-    known = {field.name for field in fields}
-    for key in value:
-        if key not in known:
-            raise UnknownField(f"{prefix}{key[:64]} is not a field of this kind")
-    result = {}
-    for field in fields:
-        if field.name in value:
-            result[field.name] = field.check(value[field.name], prefix + field.name)
-        elif not field.optional:
-            raise BadBody(f"{prefix}{field.name} is missing")
-    return result
+    present = [field for field in fields if field.name in value]
+    if len(present) != len(value):
+        known = {field.name for field in fields}
+        unknown = next(key for key in value if key not in known)
+        raise UnknownField(f"{prefix}{unknown[:64]} is not a field of this kind")
+    if len(present) != len(fields):
+        for field in fields:
+            if not field.optional and field.name not in value:
+                raise BadBody(f"{prefix}{field.name} is missing")
+    return {field.name: field.check(value[field.name], prefix + field.name) for field in present}
 
 
 FIELDS: Final[dict[type[Payload], tuple[Field, ...]]] = {cls: _fields_of(cls) for cls in PAYLOADS.values()}

@@ -15,11 +15,13 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
+from app.adapters.keys import write_secret
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.connection import lock_file, open_reader, open_writer
 from app.adapters.sqlite.ddl import DERIVED_TABLES
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore, rebuild
+from app.domain.canonical import b64
 from app.domain.chain import Chain
 from app.domain.content import Content
 from app.domain.errors import BadConfig, InvalidInput, LedgerUnavailable, LogCorrupt, NotFound
@@ -404,6 +406,28 @@ async def test_no_key_is_no_proof_and_a_foreign_key_is_none_either(tmp_path: Pat
     await filled(tmp_path, notes=1)
     assert check_log(tmp_path).error_counts.keys() == {"E_TRUST_NONE"}
     assert check_log(tmp_path, keys=[STRANGER.public]).error_counts.keys() == {"E_TRUST_NONE"}
+
+
+async def test_the_installations_own_key_is_the_trust_root(tmp_path: Path) -> None:
+    await filled(tmp_path, notes=1)
+    (tmp_path / "keys").mkdir(mode=0o700)
+    write_secret(tmp_path / "keys" / "receipt-0.key", b64(b"1" * 32).encode())
+    assert check_log(tmp_path).ok
+    (tmp_path / "keys" / "receipt-0.key").chmod(0o644)
+    with pytest.raises(BadConfig, match="chmod 600"):
+        check_log(tmp_path)
+
+
+async def test_what_a_killed_server_left_is_checked_as_it_lies(tmp_path: Path) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    async with ledger_at(tmp_path / "helm.db") as ledger:
+        await ledger.record("r1", Draft(created(1)))
+        (event,) = await ledger.record("r1", Draft(note("only in the WAL")))
+        for name in ("helm.db", "helm.db-wal"):
+            shutil.copy(tmp_path / name, left / name)
+    report = check_log(left, keys=[SIGNER.public])
+    assert report.ok and report.head == event.id and report.receipts == 3
 
 
 def test_no_log_is_said_so(tmp_path: Path) -> None:
