@@ -30,7 +30,7 @@ lint() {
 
 tests() {
     tier "tests" "$BIN/pytest" -n "${HELM_TEST_WORKERS:-auto}"
-    tier "tests with the Docker Engine" "$BIN/pytest" -m docker
+    tier "tests with the Docker Engine" "$BIN/pytest" -m "docker and not e2e"
     tier "tests in the browser" "$BIN/pytest" -m e2e
 }
 

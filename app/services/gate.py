@@ -96,6 +96,9 @@ class Gate:
             return _refused(Reason.RUN_ENDED, "the run has ended")
         except LedgerUnavailable as error:
             return _refused(Reason.LEDGER_UNAVAILABLE, error.message)
+        except InvalidInput as error:
+            # What has no place in a receipt cannot be recorded, and so does not happen.
+            return _refused(Reason.SCHEMA_VIOLATION, error.message)
 
     async def settled(self, action: Action) -> Action:
         """The action once nobody is asked about it any more."""

@@ -328,3 +328,12 @@ async def test_open_calls_of_a_run_are_bounded(tmp_path: Path) -> None:
         hooks = [world.hook("Read", {"file_path": f"/workspace/{n}"}, f"t{n}") for n in range(520)]
         answers = [await world.services.tool_calls.ask(run.id, hook) for hook in hooks]
         assert [answer.reason_code for answer in answers if not answer.allowed] == ["TOO_MANY_OPEN"] * 20
+
+
+async def test_what_cannot_be_recorded_is_denied(tmp_path: Path) -> None:
+    async with house(tmp_path) as world:
+        run = await world.start()
+        hook = world.hook("Read", {"file_path": "/workspace/a"}, agent_id="x" * 20_000, agent_type="y")
+        assert (await world.services.tool_calls.ask(run.id, hook)).allowed
+        lone = world.hook("Read", {"file_path": "/workspace/\ud800"}, "toolu_2")
+        assert not (await world.services.tool_calls.ask(run.id, lone)).allowed
