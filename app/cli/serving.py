@@ -134,7 +134,7 @@ def web_settings(settings: Settings) -> WebSettings:
         version=__version__,
         log_path=str(settings.database),
         key_id=RECEIPT_KEY,
-        about=(("Version", __version__), ("State", str(settings.home)), ("Policies", str(settings.policies))),
+        about=(("State", str(settings.home)), ("Policies", str(settings.policies))),
         provider_keys=lambda: key_statuses(settings),
         check_log=lambda: _check(settings),
     )

@@ -101,7 +101,9 @@ def _created(line: Timeline, event: Event, p: RunCreated) -> list[Change]:
 
 
 def _started(line: Timeline, event: Event, p: RunStarted) -> list[Change]:
-    return _notice(event, f"Container {p.container[:12]} started from image {p.image.removeprefix('sha256:')[:12]}")
+    image = p.image.removeprefix("sha256:")
+    name = image[:12] if image != p.image else image[:80]
+    return _notice(event, f"Container {p.container[:12]} started from image {name}")
 
 
 def _connected(line: Timeline, event: Event, p: RunnerConnected) -> list[Change]:

@@ -8,6 +8,7 @@ from app.web.views import SpendTab
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 336.0, 26.4, 150.0
 _LABEL_GAP = 64.0
+_SHORT_MS = 5 * 60_000
 SHOWN_SERIES = 3
 
 
@@ -31,7 +32,8 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Everything that the template draws. `labels` of money ticks are micro-dollars, of time ticks milliseconds."""
+    """Everything that the template draws. `labels` of money ticks are micro-dollars, of time ticks milliseconds;
+    `seconds` when the time axis is too short to be told in minutes."""
 
     areas: tuple[Area, ...]
     money: tuple[Tick, ...]
@@ -40,6 +42,7 @@ class Chart:
     now_x: float | None
     now_top: float
     reserved: tuple[float, float, float, float] | None
+    seconds: bool = False
 
 
 def spend_chart(tab: SpendTab) -> Chart | None:
@@ -62,6 +65,7 @@ def spend_chart(tab: SpendTab) -> Chart | None:
         grid.x(tab.blocked_ms) if tab.blocked_ms is not None else None,
         max(_TOP + 10, grid.y(heights) - 26),
         _reserved(tab, grid, heights),
+        seconds=span < _SHORT_MS,
     )
 
 

@@ -88,6 +88,8 @@ def _network(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)
+        if parsed.is_loopback:
+            return str(parsed)
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)
 
