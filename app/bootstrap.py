@@ -267,7 +267,8 @@ async def _serve_gateway(stack: AsyncExitStack, settings: Settings, services: Se
     listening = unix_socket(settings.door_folder / "gateway.sock", 0o666)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="gateway")
     await until_started(server, task)
-    stack.push_async_callback(stopped, server, task)
+    # Questions that wait for a person are held open: they are asked again when the next server is there.
+    stack.push_async_callback(stopped, server, task, 1.0)
 
 
 async def _open_faces(stack: AsyncExitStack, settings: Settings, services: Services) -> None:

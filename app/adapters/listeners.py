@@ -86,7 +86,12 @@ async def until_started(server: Server, task: asyncio.Task[None]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def stopped(server: Server, task: asyncio.Task[None]) -> None:
-    """Stop a listener and wait until it has let go."""
+async def stopped(server: Server, task: asyncio.Task[None], cut_after_s: float | None = None) -> None:
+    """Stop a listener and wait until it has let go. `cut_after_s`: what is still held by then is cut without an answer;
+    uvicorn would answer 500, and a caller that waits for a verdict must not take that for one."""
     server.should_exit = True
+    if cut_after_s is not None:
+        await asyncio.wait({task}, timeout=cut_after_s)
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
     await task

@@ -43,4 +43,5 @@ def create_gateway_app(services: Services) -> Litestar:
         exception_handlers={Exception: error_answer},
         request_max_body_size=MAX_BODY,
         openapi_config=None,
+        logging_config=None,
     )
