@@ -87,6 +87,11 @@ function jump(selector) {
   (one("summary, a, button", next) || next).focus({ preventScroll: true });
   return showTail();
 }
+async function copy(node) {
+  getSelection().selectAllChildren(node);
+  // Away from localhost and without TLS a browser has no clipboard for pages: then it is marked, ready for the keys.
+  try { await navigator.clipboard.writeText(node.textContent.trim()); toast("Copied."); } catch { toast("It is marked: copy it with Ctrl+C or the menu."); }
+}
 function openDialog(name) {
   const dialog = document.getElementById(name);
   if (dialog && !dialog.open) dialog.showModal();
@@ -140,6 +145,7 @@ document.addEventListener("click", (event) => {
   else if (hit("[data-deny-say]")) denyAndSay();
   else if ((node = hit("[data-jump]"))) jump(node.dataset.jump);
   else if ((node = hit("[role=tab]"))) showTab(node.dataset.tab);
+  else if ((node = hit("[data-copy]"))) copy(document.getElementById(node.dataset.copy));
   else if (hit("#new-rows")) toEnd();
   else if ((node = hit("dialog")) && node === event.target) node.close();
 });
@@ -159,7 +165,16 @@ document.addEventListener("input", (event) => { if (event.target.matches("#steer
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.target.closest(".olderbox")) { const box = scroller(); box.dataset.height = box.scrollHeight; box.dataset.top = box.scrollTop; }
 });
+document.addEventListener("htmx:beforeSwap", (event) => {
+  // The socket may tell more of an answer before the answer itself comes back: the older word does not win.
+  const foot = event.detail.target;
+  if (!foot?.dataset?.foot) return;
+  const rank = Number(/data-rank="(\d)"/.exec(event.detail.xhr.responseText)?.[1]);
+  if (!foot.isConnected || rank < Number(foot.dataset.rank)) event.detail.shouldSwap = false;
+});
 document.addEventListener("htmx:afterSwap", (event) => {
+  const foot = event.detail.target?.dataset?.foot;
+  if (foot) fate(one("[data-foot]"));
   const box = scroller();
   if (box?.dataset.height && one("#older")) {
     box.scrollTop = box.scrollHeight - Number(box.dataset.height) + Number(box.dataset.top);

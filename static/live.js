@@ -117,11 +117,19 @@ function swap(old, html) {
   const fresh = parse(html).firstElementChild;
   if (!fresh) return;
   const open = one(":scope > details[open]", old);
+  if (old.dataset.part && old.outerHTML === fresh.outerHTML) return; // nothing moved, nothing to read out again
   const typing = one(".denybox:not([hidden])", old);
   if (typing && one(".denybox", fresh)) return; // still open for an answer: do not take the words from under the pen
+  if (Number(fresh.dataset.rank) < Number(old.dataset.rank)) return; // an answer goes only forward
   old.replaceWith(fresh);
   wake(fresh);
+  fate(fresh);
   if (open) { const details = one(":scope > details", fresh); if (details) details.open = true; }
+}
+function fate(foot) {
+  if (!foot?.matches("[data-foot]")) return;
+  const parts = [one(".fate > span", foot), all(".steps .on", foot).at(-1)];
+  announce(parts.map((node) => node?.textContent.trim()).filter(Boolean).join(", "));
 }
 const apply = {
   append({ target, html }) {
@@ -165,11 +173,18 @@ const live = {
   cursor: 0, head: 0, state: "wait", since: null, socket: null, tries: 0, timer: 0, frames: [], due: false, notice: 0,
 
   show(state) {
+    // Ears hear that the line came back, not every event's number; that it went is told by the banner.
+    if (state === "live" && this.state === "offline") announce("Live again");
     this.state = state;
     const words = state === "live" ? `live · caught up (${this.cursor})`
       : state === "replaying" ? `replaying ${this.cursor} › ${this.head}`
       : state === "offline" ? `offline since ${hhmm(this.since)}` : "connecting";
-    for (const node of bound("sync")) { node.textContent = words; node.dataset.state = state; }
+    for (const node of bound("sync")) {
+      // The foot of the nav has room for half of it.
+      node.textContent = node.closest(".foot") && state === "live" ? `live · at ${this.cursor}` : words;
+      node.title = words;
+      node.dataset.state = state;
+    }
     const banner = one("#offline");
     if (this.since) say("offline-since", hhmm(this.since));
     clearTimeout(this.notice);

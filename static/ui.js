@@ -8,6 +8,7 @@ const say = (name, words) => bound(name).forEach((node) => (node.textContent = w
 const csrf = () => JSON.parse(document.body.getAttribute("hx-headers") || "{}");
 const pad = (number) => String(number).padStart(2, "0");
 const hhmm = (date) => `${pad(date.getHours())}:${pad(date.getMinutes())}`;
+const clockOf = (date, seconds) => (seconds ? `${hhmm(date)}:${pad(date.getSeconds())}` : hhmm(date));
 
 // --- theme ---------------------------------------------------------------------------------------------------------
 const themes = ["system", "light", "dark"];
@@ -19,6 +20,12 @@ function setTheme(next) {
   showTheme();
 }
 function showTheme() {
+  // The browser's own bar follows a chosen theme too, not only the system's.
+  for (const meta of all('meta[name="theme-color"]')) {
+    meta.dataset.own ??= meta.content;
+    const other = all('meta[name="theme-color"]').find((one) => one.media.includes(theme()));
+    meta.content = other ? other.dataset.own ?? other.content : meta.dataset.own;
+  }
   for (const button of all("[data-theme-switch]")) {
     button.title = `Theme: ${theme()}`;
     button.setAttribute("aria-label", button.title);
@@ -48,7 +55,7 @@ function times(root = document) {
     if (node.textContent !== words) node.textContent = words;
     if (!node.dataset.local) { node.title = date.toLocaleString(); node.dataset.local = "1"; }
   }
-  for (const node of all("text[data-ms]", root)) node.textContent = hhmm(new Date(Number(node.dataset.ms)));
+  for (const node of all("text[data-ms]", root)) node.textContent = clockOf(new Date(Number(node.dataset.ms)), "s" in node.dataset);
 }
 // A wrong clock on this machine must not turn "49 min left" into "expired": times are told by the server's clock.
 let skew = 0;
@@ -62,6 +69,11 @@ function toast(words) {
   node.hidden = false;
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => (node.hidden = true), 6000);
+}
+function announce(words) {
+  // For ears only. One region that stays: a region that is swapped in with its words is often not read.
+  const node = one("#say");
+  if (node && words) node.textContent = words;
 }
 function reasonOf(request) {
   try { return JSON.parse(request.responseText).error.message; } catch { /* not JSON: a fragment or nothing */ }

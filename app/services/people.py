@@ -115,10 +115,9 @@ class PeopleDesk:
         return await self._open(person, device)
 
     async def change_password(self, session: Session, current: str, new: str) -> None:
-        """Set a new password and sign every other device out. The current one is asked for unless the session came
-        by a link in the last 15 minutes. Raises Forbidden, InvalidInput, TooManyAttempts."""
-        fresh = session.by_link and self._clock.now_ms() - session.created_ms < _FRESH_MS
-        if not fresh:
+        """Set a new password and sign every other device out. The current one is asked for where `asks_password`
+        says so. Raises Forbidden, InvalidInput, TooManyAttempts."""
+        if self.asks_password(session):
             attempt = await self._attempt(session.account, session.address)
             person = await self._store.person(id=session.person)
             if not await self._passwords.matches(person.password if person else "", current[:MAX_PASSWORD]):
@@ -126,6 +125,11 @@ class PeopleDesk:
             await self._store.forgive_attempt(attempt)
         await self._store.set_password(session.person, await self._hash(new))
         await self.end_others(session)
+
+    def asks_password(self, session: Session) -> bool:
+        """Whether a new password needs the current one: not within 15 minutes after a one-time link, which is how
+        somebody comes back who has lost it."""
+        return not (session.by_link and self._clock.now_ms() - session.created_ms < _FRESH_MS)
 
     async def _hash(self, password: str) -> str:
         if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:

@@ -29,7 +29,7 @@ ROUTES: Final[tuple[Any, ...]] = (
     *(runs.run_start, runs.run_steer, runs.run_stop),
     *(blueprints.blueprints_page, blueprints.blueprint_page, blueprints.blueprint_start),
     *(settings_page.settings_page, settings_page.session_revoke, settings_page.sessions_revoke),
-    *(settings_page.password_change, settings_page.token_create, settings_page.tokens_list),
+    *(settings_page.password_change, settings_page.token_create, settings_page.tokens_again),
     settings_page.token_revoke,
     *(evidence.evidence_page, evidence.evidence_verify),
     *(live.ticket, live.live),

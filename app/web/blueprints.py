@@ -8,6 +8,9 @@ from litestar.params import FromPath
 
 from app.domain.blueprint import Blueprint
 from app.domain.errors import EngineUnavailable, HelmError, InvalidInput, NotFound, TooLarge
+from app.domain.ids import is_run_id
+from app.domain.policy import Bundle, Rule
+from app.domain.verdict import Verdict
 from app.ports import RunFilter
 from app.web.action_rows import at, verb_of
 from app.web.context import Html, Req, form_of, viewer_of, web_of
@@ -18,6 +21,11 @@ from app.web.views import Notice
 from app.web.views_plain import BlueprintRow, BlueprintsPage, May, StartForm
 
 MAX_BUDGET_MICRO: Final = 10_000 * 1_000_000
+_ANSWERS: Final = {
+    Verdict.ALLOW: ("allowed", "allow", Tone.QUIET),
+    Verdict.ESCALATE: ("asks a person", "ask", Tone.NEED),
+    Verdict.DENY: ("refused", "refuse", Tone.BAD),
+}
 
 
 @get("/blueprints")
@@ -28,8 +36,8 @@ async def blueprints_page(request: Req) -> Html:
 
 @get("/blueprints/{name:str}")
 async def blueprint_page(request: Req, name: FromPath[str]) -> Html:
-    """One blueprint with its start form."""
-    return await _page(request, name, None)
+    """One blueprint with its start form; `?again=<run>` fills it with what that run was told."""
+    return await _page(request, name, await _again(request, name, request.query_params.get("again", "")))
 
 
 @post("/blueprints/{name:str}/start", status_code=200)
@@ -93,11 +101,19 @@ async def _page(request: Req, name: str, form: StartForm | None, status: int = 2
         shell=await shell_of(request),
         rows=tuple(rows.values()),
         chosen=rows[chosen.name] if chosen is not None else None,
-        may=may_of(chosen) if chosen is not None else (),
+        may=may_of(chosen, web.services.library.bundle(chosen.policy)) if chosen is not None else (),
         form=form,
         opened=bool(name),
     )
     return html(request, page, status)
+
+
+async def _again(request: Req, name: str, run_id: str) -> StartForm | None:
+    run = await web_of(request).services.ledger.read.run(run_id) if is_run_id(run_id) else None
+    if run is None or run.blueprint != name:
+        return None
+    task = await web_of(request).services.runs.task_of(run.id)
+    return StartForm(task, run.title, f"{run.budget_micro / 1e6:.2f}", (), await _blocked(request))
 
 
 async def _blocked(request: Req) -> Notice | None:
@@ -120,11 +136,35 @@ async def _row(request: Req, plan: Blueprint) -> BlueprintRow:
     )
 
 
-def may_of(plan: Blueprint) -> tuple[May, ...]:
+def policy_line(what: str, tool: str, bundle: Bundle) -> May:
+    """What the policy says about a tool: the rule that holds when no condition applies, and the rules before it that
+    answer otherwise."""
+    exceptions: list[Rule] = []
+    rest = Verdict.DENY if bundle.effect_class(tool) is None else None
+    for rule in bundle.rules if rest is None else ():
+        if rule.covers(tool) and rule.when is None:
+            rest = rule.verdict
+            break
+        if rule.covers(tool):
+            exceptions.append(rule)
+    rest = rest or Verdict.DENY
+    words, _, tone = _ANSWERS[rest]
+    counts, names = [], []
+    for verdict, (_, verb, _) in reversed(_ANSWERS.items()):
+        found = [rule.id for rule in exceptions if rule.verdict is verdict and verdict is not rest]
+        if found:
+            counts.append(f"{len(found)} {verb}{'s' if len(found) == 1 else ''}")
+            names.append(f"{', '.join(found)} {verb}{'s' if len(found) == 1 else ''}")
+    if counts:
+        words = f"{words}; {counts[0].replace(' ', ' rule ' if counts[0].startswith('1 ') else ' rules ', 1)}"
+        words = ", ".join([words, *counts[1:]])
+    return May(what, words, "; ".join(names), tone)
+
+
+def may_of(plan: Blueprint, bundle: Bundle) -> tuple[May, ...]:
     """What a run of it may do, in the order of how far it reaches."""
-    lines = [May(verb_of(tool), "asks the policy", f"bundle {plan.policy}") for tool in plan.tools]
-    for name, _ in plan.mcp:
-        lines.append(May(f"MCP server {name}", "through the gateway", "each call needs a release"))
+    lines = [policy_line(verb_of(tool), tool, bundle) for tool in plan.tools]
+    lines += [policy_line(f"MCP server {name}", f"mcp__{name}__*", bundle) for name, _ in plan.mcp]
     for rule in plan.egress:
         note = f"pinned to {rule.address}" if rule.address else ""
         lines.append(May(f"{rule.host}:{rule.port}", "may connect", note))

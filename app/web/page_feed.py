@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from app.domain.events import Event
-from app.domain.payloads import ApprovalDecided, OutcomeRecorded, RunClosed, VerdictGiven
+from app.domain.payloads import ApprovalDecided, Dispatched, OutcomeRecorded, RunClosed, VerdictGiven
 from app.domain.run import Action, Run
 from app.domain.times import text_of
 from app.services.people import PeopleDesk
@@ -117,7 +117,7 @@ class PageDrawer:
             action: Action | None = None
             if isinstance(payload, ApprovalDecided):
                 action = await self._read.action(approval=payload.approval_id)
-            elif isinstance(payload, OutcomeRecorded) or (
+            elif isinstance(payload, Dispatched | OutcomeRecorded) or (
                 isinstance(payload, VerdictGiven) and "supersedes" in event.refs
             ):
                 action = await self._read.action(id=payload.action_id)

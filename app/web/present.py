@@ -39,7 +39,7 @@ from app.web.rows import (
     TurnRow,
 )
 from app.web.views import Card, InboxPage, ItemKind, RunHead, RunPage, RunRow, RunsPage, Shell, TimelineChunk
-from app.web.views_plain import BlueprintsPage, ErrorPage, EvidencePage, LoginPage, Page, SettingsPage
+from app.web.views_plain import BlueprintsPage, ErrorPage, EvidencePage, LoginPage, Page, SettingsPage, TokensBox
 
 STATUS: Mapping[RunStatus, tuple[str, Tone, str]] = {
     RunStatus.STARTING: ("going", Tone.QUIET, "Starting"),
@@ -194,6 +194,10 @@ class Faces:
         """The answer to `POST /inbox/<key>/answer` (200, 409 and 410 alike): what became of the card."""
         return self._draw("fragments/card_foot.html", now_ms, card=card)
 
+    def tokens(self, box: TokensBox, now_ms: int) -> str:
+        """The answer to a change of the API tokens."""
+        return self._draw("fragments/tokens.html", now_ms, box=box)
+
     def appended(self, row: TimelineRow, now_ms: int) -> Op:
         """A new line at the end of its lane or of the timeline."""
         target = f"#lane-{row.lane}" if row.lane else "#timeline-live"
@@ -211,12 +215,15 @@ class Faces:
         return {"op": "preview", "target": "#preview", "lane": lane, "message": message, "text": words}
 
     def run_head(self, run: RunHead, now_ms: int) -> list[Op]:
-        """Status (which also decides whether Stop and the steering box show) and money of an open run page."""
+        """Status (which also decides whether Stop and the steering box show), money, and what to do with a run that
+        does not go on by itself."""
         status = self._draw("fragments/run_status.html", now_ms, run=run)
         strip = self._draw("fragments/run_money.html", now_ms, run=run)
+        over = self._draw("fragments/run_over.html", now_ms, run=run)
         return [
             {"op": "replace", "target": "[data-part=run-status]", "html": status},
             {"op": "replace", "target": "#run-money", "html": strip},
+            {"op": "replace", "target": "[data-part=run-over]", "html": over},
         ]
 
     def run_side(self, page: RunPage, now_ms: int) -> list[Op]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from app.domain.events import Event
 from app.domain.run import Action, Run
-from app.web.action_rows import LEAD, answer_state, answer_word, at, status_of
+from app.web.action_rows import LEAD, answer_state, answer_word, at, remedy_of, status_of
 from app.web.rows import AnswerState, SteerMode, Tone
 from app.web.text import span
 from app.web.views import Answer, Card, InboxItem, ItemKind, Money, RunHead, RunRow
@@ -33,7 +33,8 @@ def name_of(run: Run) -> str:
 def head_of(run: Run, task: str) -> RunHead:
     """The header of a run's page. Steering is offered while an agent can still read it."""
     waiting = run.waiting()
-    steerable = run.live and not run.stopping
+    steerable = run.live and not run.stopping and not run.interrupted
+    says, todo = state_words(run)
     return RunHead(
         run_id=run.id,
         name=name_of(run),
@@ -47,7 +48,27 @@ def head_of(run: Run, task: str) -> RunHead:
         can_stop=run.live and not run.stopping,
         modes=(SteerMode.QUEUE, SteerMode.STEER, SteerMode.INTERRUPT) if steerable else (),
         approval=waiting[0].approval if waiting else "",
+        says=says,
+        todo=todo,
+        unknown=run.unknown,
     )
+
+
+def state_words(run: Run) -> tuple[str, str]:
+    """What happened to a run that does not go on by itself, and what a person can do; nothing for one that goes on."""
+    match run.status:
+        case "stopping":
+            return "Its container is being killed.", "It counts as stopped only when all of it is gone."
+        case "interrupted":
+            return run.message, "Nothing of it runs now. Stop it to close its log, or run it again."
+        case "failed":
+            return run.message or run.reason_code, remedy_of(run.reason_code)
+        case "stopped":
+            return run.message or "A person stopped it.", "Its log stays."
+        case "finished":
+            return "The agent says that it is done.", "Its log stays."
+        case _:
+            return "", ""
 
 
 def row_of(run: Run, task: str, now_ms: int) -> RunRow:
@@ -72,11 +93,11 @@ def _needs(run: Run, now_ms: int) -> tuple[str, Tone]:
         words = f"{len(waiting)} permission{'s' if len(waiting) > 1 else ''}"
         soonest = min((at(action.expires) for action in waiting if action.expires), default=0)
         return (f"{words}, {span(soonest - now_ms)}" if soonest > now_ms else words), Tone.NEED
-    if run.unknown:
-        return f"{run.unknown} unknown outcome{'s' if run.unknown > 1 else ''}", Tone.NEED
     if run.live and run.interrupted:
-        return "interrupted", Tone.NEED
-    return "", Tone.QUIET
+        return "Stop it or run it again", Tone.NEED
+    if run.unknown:
+        return f"Check {run.unknown} effect{'s' if run.unknown > 1 else ''}", Tone.NEED
+    return (run.message[:200] if run.status == "failed" else ""), Tone.QUIET
 
 
 def agent_words(action: Action) -> tuple[str, bool]:

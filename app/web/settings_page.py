@@ -2,19 +2,23 @@
 
 from litestar import get, post
 from litestar.params import FromPath
-from litestar.response import Response
 
 from app.domain.errors import Forbidden, InvalidInput
+from app.services.people import MIN_PASSWORD
 from app.services.people_port import Session
 from app.web.context import Html, Req, form_of, is_fragment, viewer_of, web_of
 from app.web.session import Viewer
-from app.web.shell import html, redirect, shell_of
-from app.web.views_plain import SessionRow, SettingsPage
+from app.web.shell import fragment, html, redirect, shell_of
+from app.web.views_plain import SessionRow, SettingsPage, TokenRow, TokensBox
 
 
 @get("/settings")
 async def settings_page(request: Req) -> Html:
     """The page."""
+    return await _page(request)
+
+
+async def _page(request: Req, secret: str = "") -> Html:
     web, viewer = web_of(request), viewer_of(request)
     sessions = await web.people.sessions(viewer.person)
     page = SettingsPage(
@@ -22,8 +26,22 @@ async def settings_page(request: Req) -> Html:
         keys=web.settings.provider_keys(),
         sessions=tuple(_row(session, viewer) for session in sessions),
         about=await _about(request),
+        tokens=await _tokens(request, secret),
+        asks_password=viewer.session is None or web.people.asks_password(viewer.session),
+        min_length=MIN_PASSWORD,
     )
     return html(request, page)
+
+
+async def _tokens(request: Req, secret: str = "") -> TokensBox:
+    web, viewer = web_of(request), viewer_of(request)
+    rows = tuple(
+        TokenRow(token.id, token.name, token.created_ms, token.seen_ms)
+        for token in await web.people.tokens(viewer.person)
+    )
+    origin = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    example = f'curl -H "Authorization: Bearer $HELM_TOKEN" {origin}/api/v1/runs'
+    return TokensBox(web.seals.csrf(viewer.key), rows, secret, example)
 
 
 def _row(session: Session, viewer: Viewer) -> SessionRow:
@@ -69,23 +87,19 @@ async def password_change(request: Req) -> Html:
 
 
 @post("/settings/tokens", status_code=200)
-async def token_create(request: Req) -> Response[dict[str, str]]:
+async def token_create(request: Req) -> Html:
     """A new API token; its secret is shown in this answer and never again."""
     web, viewer = web_of(request), viewer_of(request)
-    token, secret = await web.people.new_token(viewer.person, (await form_of(request)).get("name", ""))
-    return Response({"id": token.id, "name": token.name, "token": secret})
+    _, secret = await web.people.new_token(viewer.person, (await form_of(request)).get("name", ""))
+    if is_fragment(request):
+        return fragment(web.faces.tokens(await _tokens(request, secret), web.now()))
+    return await _page(request, secret)
 
 
 @get("/settings/tokens")
-async def tokens_list(request: Req) -> Response[dict[str, list[dict[str, str | int]]]]:
-    """The names of the tokens."""
-    web, viewer = web_of(request), viewer_of(request)
-    tokens = await web.people.tokens(viewer.person)
-    shown: list[dict[str, str | int]] = [
-        {"id": token.id, "name": token.name, "created_ms": token.created_ms, "seen_ms": token.seen_ms}
-        for token in tokens
-    ]
-    return Response({"tokens": shown})
+async def tokens_again(request: Req) -> Html:
+    """The page that shows a new token, loaded again: its secret is gone."""
+    return redirect("/settings")
 
 
 @post("/settings/tokens/{key:str}/revoke", status_code=200)
@@ -93,7 +107,9 @@ async def token_revoke(request: Req, key: FromPath[str]) -> Html:
     """Revoke a token, at once."""
     web, viewer = web_of(request), viewer_of(request)
     await web.people.end_token(key, viewer.person)
-    return Response("", status_code=204, media_type="text/plain") if is_fragment(request) else redirect("/settings")
+    if is_fragment(request):
+        return fragment(web.faces.tokens(await _tokens(request), web.now()))
+    return redirect("/settings")
 
 
 def _session(request: Req) -> Session:

@@ -219,7 +219,8 @@ class RunsPage:
 
 @dataclass(frozen=True, slots=True)
 class RunHead:
-    """Header of a run. `modes` is what the agent can take now (empty = none); `approval` = an open one's key."""
+    """Header of a run. `modes` is what the agent can take now (empty = none); `approval` = an open one's key; `says`
+    and `todo`: what happened and what to do, where it does not go on by itself; `unknown`: effects without outcome."""
 
     run_id: str
     name: str
@@ -234,6 +235,9 @@ class RunHead:
     modes: tuple[SteerMode, ...] = ()
     modes_note: str = ""
     approval: str = ""
+    says: str = ""
+    todo: str = ""
+    unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,13 +108,37 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRow:
+    """An API token by its name. `seen_ms` 0 = never used. Revoke posts to `/settings/tokens/<key>/revoke`."""
+
+    key: str
+    name: str
+    since_ms: int
+    seen_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TokensBox:
+    """The API tokens; `secret` is the new one's (the first row), shown in this answer and never again."""
+
+    csrf: str
+    rows: tuple[TokenRow, ...] = ()
+    secret: str = ""
+    example: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsPage:
-    """Keys, sessions, theme and sign-out (`POST /logout`). `about`: label/value pairs (version, home, engine)."""
+    """Keys, tokens, sessions, theme and sign-out (`POST /logout`). `about`: label/value pairs (version, home, engine).
+    `asks_password`: whether a new password needs the current one."""
 
     shell: Shell
     keys: tuple[KeyStatus, ...]
     sessions: tuple[SessionRow, ...]
     about: tuple[tuple[str, str], ...] = ()
+    tokens: TokensBox = TokensBox("")
+    asks_password: bool = True
+    min_length: int = 12
 
 
 class LoginStep(StrEnum):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from app.web.rows import AnswerState, RunStatus, Tone
 from app.web.views import (
     Answer,
@@ -30,6 +32,8 @@ from app.web.views_plain import (
     SessionRow,
     SettingsPage,
     StartForm,
+    TokenRow,
+    TokensBox,
 )
 
 from tests.faces.samples import (
@@ -50,6 +54,15 @@ from tests.faces.samples import (
     shell,
 )
 from tests.faces.samples_run import EVIDENCE, head, hostile_rows, other_rows, rows, run_page
+
+TOKENS = TokensBox(
+    "t",
+    (
+        TokenRow("t_1", "nightly <script>", NOW - 2 * HOUR),
+        TokenRow("t_2", "dashboard on the wall", NOW - 40 * HOUR, NOW),
+    ),
+    example='curl -H "Authorization: Bearer $HELM_TOKEN" https://helm.lan/api/v1/runs',
+)
 
 
 def run_rows() -> tuple[RunRow, ...]:
@@ -257,7 +270,12 @@ def pages() -> dict[str, Page]:
         "evidence-bad": EvidencePage(
             blank, 9, 9, HASH, NOW, HASH, "l", "/x", Check(False, NOW, 4, 2, "Receipt 5: the link to 4 does not fit.")
         ),
-        "settings": SettingsPage(shell(), keys, sessions, about),
+        "run-failed": run_page(rows()[:-1], head(RunStatus.FAILED, live=False)),
+        "run-interrupted": run_page(rows()[:-1], replace(head(RunStatus.INTERRUPTED), modes=())),
+        "settings": SettingsPage(shell(), keys, sessions, about, TOKENS),
+        "settings-new": SettingsPage(
+            shell(), keys, sessions, about, replace(TOKENS, secret="helm_" + "k" * 43), asks_password=False
+        ),
         "login": LoginPage("t", LoginStep.ACCOUNT, host="helm.lan", link_command="make up"),
         "login-error": LoginPage(
             "t", LoginStep.ACCOUNT, "mara", error="Account or password is wrong.", host="helm.lan"

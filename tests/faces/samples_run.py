@@ -224,6 +224,21 @@ def spend() -> SpendTab:
     )
 
 
+SAYS = {
+    RunStatus.STOPPING: ("Its container is being killed.", "It counts as stopped only when all of it is gone."),
+    RunStatus.INTERRUPTED: (
+        "The server was restarted and the run’s container is gone.",
+        "Nothing of it runs now. Stop it to close its log, or run it again.",
+    ),
+    RunStatus.FAILED: (
+        "The container ended before the agent was done: out of memory <b>",
+        "Read the last events of the run; start it again when the cause is known.",
+    ),
+    RunStatus.STOPPED: ("Stopped by a person.", "Its log stays."),
+    RunStatus.FINISHED: ("The agent says that it is done.", "Its log stays."),
+}
+
+
 def head(status: RunStatus = RunStatus.WAITING, live: bool = True) -> RunHead:
     """The head of the drawn run."""
     return RunHead(
@@ -237,6 +252,9 @@ def head(status: RunStatus = RunStatus.WAITING, live: bool = True) -> RunHead:
         can_stop=live,
         modes=(SteerMode.QUEUE, SteerMode.STEER, SteerMode.INTERRUPT) if live else (),
         approval="ap-1" if status is RunStatus.WAITING else "",
+        says=SAYS.get(status, ("", ""))[0],
+        todo=SAYS.get(status, ("", ""))[1],
+        unknown=2 if status is RunStatus.INTERRUPTED else 0,
     )
 
 

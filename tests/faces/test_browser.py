@@ -235,7 +235,8 @@ async def test_status_decides_what_can_be_done(sit: Sit) -> None:
     for op in seat.stage.faces.run_head(samples_run.head(RunStatus.STOPPED, live=False), NOW):
         seat.send(op)
     await expect(seat.page.locator("#steer")).to_be_hidden()
-    await expect(seat.page.locator(".when-over")).to_be_visible()
+    await expect(seat.page.locator(".over")).to_contain_text("Stopped by a person.")
+    await expect(seat.page.get_by_role("link", name="Run it again")).to_be_visible()
     assert await seat.page.locator("[data-dialog=stop]:visible").count() == 0
 
 

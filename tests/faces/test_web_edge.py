@@ -108,6 +108,18 @@ async def test_static_files_keep_and_are_asked_for_again(world: WebWorld) -> Non
     assert "content-encoding" not in page.headers  # pages hold secrets: they are never compressed
 
 
+async def test_the_manifest_names_icons_that_are_served_in_their_size(world: WebWorld) -> None:
+    client = world.client()
+    manifest = (await client.get("/static/manifest.webmanifest")).json()
+    pictures = [icon for icon in manifest["icons"] if icon["type"] == "image/png"]
+    assert {icon["sizes"] for icon in pictures} == {"192x192", "512x512"}
+    for icon in pictures:
+        found = await client.get(icon["src"])
+        width, height = (int.from_bytes(found.content[at : at + 4]) for at in (16, 20))
+        assert (found.headers["content-type"], f"{width}x{height}") == ("image/png", icon["sizes"])
+    assert "icon-touch-180.png" in (await client.get("/login")).text
+
+
 async def test_forms_are_read_strictly(world: WebWorld) -> None:
     browser = await world.browser()
     for content, media in (

@@ -251,6 +251,13 @@ async def test_a_page_gets_lines_then_their_changes(world: WebWorld) -> None:
     assert any(op["target"] == f"#row-{action.id}" and op["op"] == "replace" for op in ops)
     feet = [op for shown in await frames_until(lists, head) for op in shown["ops"] if "card-foot" in op["target"]]
     assert feet and all("You allowed this once" in op["html"] for op in feet)
+    assert 'data-rank="2"' in feet[-1]["html"]  # delivered
+    await world.house.services.tool_calls.report(
+        run.id, {**world.house.hook("mcp__mail__send_email", MAIL), "tool_response": {"ok": True}}
+    )
+    shown_ops = [op for shown in await frames_until(lists, world.house.ledger.head) for op in shown["ops"]]
+    feet = [op for op in shown_ops if "card-foot" in op["target"]]
+    assert feet and 'data-rank="3"' in feet[-1]["html"] and '<li class="on">executed' in feet[-1]["html"]
     await line.close()
     await lists.close()
 

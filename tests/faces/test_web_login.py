@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -179,11 +180,30 @@ async def test_the_password_is_changed_with_the_old_one(world: WebWorld) -> None
     assert (await browser.post("/settings/password", data={**new, "current": PASSWORD})).status_code == 303
 
 
-async def test_tokens_are_made_and_revoked_on_settings(world: WebWorld) -> None:
+async def test_who_came_by_a_fresh_link_is_not_asked_for_the_old_password(world: WebWorld) -> None:
     browser = await world.browser()
-    made = (await browser.post("/settings/tokens", data={"name": "ci"})).json()
-    program = world.client(authorization=f"Bearer {made['token']}")
+    fresh = (await browser.get("/settings")).text
+    assert 'name="current"' not in fresh and 'autocomplete="username"' in fresh
+    new = {"password": "another sentence", "again": "another sentence"}
+    assert (await browser.post("/settings/password", data=new)).status_code == 303
+    world.house.clock.ms += 20 * 60_000
+    assert 'name="current"' in (await browser.get("/settings")).text
+
+
+@pytest.mark.parametrize("headers", [{}, {"hx-request": "true"}])
+async def test_tokens_are_made_and_revoked_on_settings(world: WebWorld, headers: dict[str, str]) -> None:
+    browser = await world.browser()
+    page = (await browser.post("/settings/tokens", data={"name": "ci <b>"}, headers=headers)).text
+    assert ("<html" in page) == (not headers) and "ci &lt;b&gt;" in page and "never used" in page
+    secret = re.findall(r"helm_[A-Za-z0-9_-]{43}", page)[0]
+    program = world.client(authorization=f"Bearer {secret}")
     assert (await program.get("/api/v1/version")).status_code == 200
-    assert made["token"] not in (await browser.get("/settings/tokens")).text
-    await browser.post(f"/settings/tokens/{made['id']}/revoke")
+    assert (await browser.get("/settings/tokens")).headers["location"] == "/settings"
+    again = (await browser.get("/settings")).text
+    assert secret not in again and "ci &lt;b&gt;" in again
+    key = re.findall(r"/settings/tokens/(t_[0-9a-f]+)/revoke", again)[0]
+    gone = await browser.post(f"/settings/tokens/{key}/revoke", headers=headers)
+    assert "There is none." in gone.text if headers else gone.headers["location"] == "/settings"
     assert (await program.get("/api/v1/version")).status_code == 401
+    for name in ("", "x" * 61, "a\x07b"):
+        assert (await browser.post("/settings/tokens", data={"name": name}, headers=headers)).status_code == 400

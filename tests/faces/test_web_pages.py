@@ -228,3 +228,43 @@ async def test_an_unknown_outcome_leaves_the_inbox_when_somebody_has_seen_it(wor
     assert (await program.post(f"/api/v1/inbox/{second}/answer", json={"answer": "dismiss"})).status_code == 200
     assert (await program.get("/api/v1/inbox")).json()["items"] == []
     assert "Nothing needs you" in (await browser.get("/inbox")).text
+
+
+async def test_an_interrupted_run_says_so_and_can_be_closed_or_run_again(world: WebWorld) -> None:
+    browser = await world.browser()
+    run = await _started(world, browser)
+    await world.house.services.tool_calls.ask(run, world.house.hook("Bash", {"command": "make"}))
+    found = await world.house.services.runs.get(run)
+    words = "The server was restarted and the run's container is gone."
+    await world.house.services.runs.interrupt(found, "RUN_INTERRUPTED", words)
+    page = (await browser.get(f"/runs/{run}")).text
+    assert "Interrupted (restart)" in page and "container is gone" in page and "1 outcome is unknown" in page
+    assert " data-steer" not in page and " data-live" in page and page.count('data-dialog="stop"') == 3
+    listed = (await browser.get("/runs", params={"show": "needs"})).text
+    assert f'id="run-{run}"' in listed and "Stop it or run it again" in listed
+    form = (await browser.get(f"/blueprints/market-brief?again={run}")).text
+    assert "Compare prices." in form and "Prices &lt;today&gt;" in form and 'value="2.50"' in form
+    for other in ("nope", "r" + "0" * 25, f"{run}x"):
+        assert "Compare prices." not in (await browser.get(f"/blueprints/market-brief?again={other}")).text
+    assert "Compare prices." not in (await browser.get(f"/blueprints/rotate-secret?again={run}")).text
+    assert (await browser.post(f"/runs/{run}/stop")).status_code == 303
+    assert "Stopped by a person." in (await browser.get(f"/runs/{run}")).text
+
+
+async def test_a_failed_run_says_why_and_what_to_do(world: WebWorld) -> None:
+    browser = await world.browser()
+    run = await _started(world, browser)
+    world.house.sandbox.end(run, 1, "out of <memory>")
+    await world.house.until(run, "run.closed")
+    page = (await browser.get(f"/runs/{run}")).text
+    assert "out of &lt;memory&gt;" in page and "start it again when the cause is known" in page
+    assert "out of &lt;memory&gt;" in (await browser.get("/runs")).text and "Run it again" in page
+
+
+async def test_a_run_that_is_being_stopped_says_that_it_is_not_over_yet(world: WebWorld) -> None:
+    browser = await world.browser()
+    run = await _started(world, browser)
+    world.house.sandbox.refuse_kill = "the engine is stuck"
+    assert (await browser.post(f"/runs/{run}/stop")).status_code == 503
+    page = (await browser.get(f"/runs/{run}")).text
+    assert "only when all of it is gone" in page and "Stopping" in page and "Run it again" not in page
