@@ -12,17 +12,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import uvloop
 from app.domain.chain import Chain, Moment
 from app.domain.ids import run_id
 from app.domain.policy import decide
+from app.domain.run import Run
 from app.domain.signing import Signer
-from app.domain.verdict import Request, RunFacts
+from app.domain.verdict import Grade, Request, RunFacts
 from app.services.gate import Ask, Gate
-from app.domain.verdict import Grade
 
 from tests.bench.kit import Report, cpu_of, ms, p50, p99, run, times, us
 from tests.bench.stages import NoSigner, Server, stage
@@ -116,7 +115,10 @@ async def ask(server: Server, feed: Iterator[bytes], clients: int, seconds: floa
     """The times of all requests, and the CPU seconds of the server meanwhile."""
     loop, spent = asyncio.get_running_loop(), list[float]()
     before, until = cpu_of(server.pid), time.perf_counter() + seconds
-    made = [await loop.create_unix_connection(lambda: Asker(feed.__next__, until, spent), server.gate) for _ in range(clients)]
+    made = [
+        await loop.create_unix_connection(lambda: Asker(feed.__next__, until, spent), server.gate)
+        for _ in range(clients)
+    ]
     await asyncio.gather(*(protocol.done for _, protocol in made))
     return spent, cpu_of(server.pid) - before
 
@@ -155,7 +157,9 @@ def _goals(report: Report, found: dict[tuple[str, int], Load]) -> None:
     fsync = max(0.0, commit - empty)
     allowed = 4 * empty + fsync
     told = f"{ms(full)} (empty {ms(empty)}, commit {ms(fsync)}: {full / allowed:.1f}x of what is allowed)"
-    report.goal("verdict end to end, p50 at 1 client", f"< 4 x empty + one commit = {ms(allowed)}", told, full < allowed)
+    report.goal(
+        "verdict end to end, p50 at 1 client", f"< 4 x empty + one commit = {ms(allowed)}", told, full < allowed
+    )
     tail = min(found["full", 1].tails)
     report.goal("verdict end to end, p99 at 1 client", "< 3 ms", ms(tail), tail < 0.003)
     most = found["full", 64]
@@ -168,8 +172,17 @@ def _goals(report: Report, found: dict[tuple[str, int], Load]) -> None:
 def _watched(report: Report, server: Server) -> None:
     """The same with a hundred people looking on."""
     alone, looked = Load(), Load()
-    with Watchers(server, WATCHERS) as watchers, report.table(
-        f"the same, 64 clients, {WATCHERS} JSON subscribers on the log", "p50", "best p50", "p99", "rate", "best rate", "CPU"
+    with (
+        Watchers(server, WATCHERS) as watchers,
+        report.table(
+            f"the same, 64 clients, {WATCHERS} JSON subscribers on the log",
+            "p50",
+            "best p50",
+            "p99",
+            "rate",
+            "best rate",
+            "CPU",
+        ),
     ):
         for turn in range(2):
             took, cpu = uvloop.run(ask(server, requests(server, "/gate", f"w{turn}"), 64, 1.5))
@@ -200,13 +213,13 @@ def _in_process(report: Report) -> None:
         "intent + verdict + outcome, signed, chained": lambda n: _sealed(gate, signed, n),
         "the same without signing": lambda n: _sealed(gate, unsigned, n),
     }
-    with report.table(f"verdict in process, {len(bundle.rules)} rules, 1 KB of arguments, no fsync", "p50", "p99", "ratio"):
+    with report.table(
+        f"verdict in process, {len(bundle.rules)} rules, 1 KB of arguments, no fsync", "p50", "p99", "ratio"
+    ):
         found = _in_turn(lanes, 400 if report.quick else 1_500)
-        floor = p50(found["policy alone, a shell command (parsed)"])
         whole = next(name for name in found if name.startswith("intent"))
         for name, took in found.items():
             report.row(name, us(p50(took)), us(p99(took)), times(p50(took) / p50(found[whole])))
-    del floor
     told = f"p50 {us(p50(found[whole]))}, p99 {us(p99(found[whole]))}"
     met = p50(found[whole]) < 0.00035 and p99(found[whole]) < 0.001
     report.goal("verdict in process, signed and chained", "p50 < 0.35 ms, p99 < 1 ms", told, met)
@@ -225,3 +238,41 @@ def _in_turn(lanes: dict[str, Callable[[int], object]], count: int) -> dict[str,
 
 def _args(n: int) -> dict[str, Any]:
     return {"file_path": f"/root/.ssh/id_{n}", "note": PAD}
+
+
+_RUN: Final = Run(
+    id=run_id(0, b"r" * 10),
+    no=1,
+    title="bench",
+    agent="lead",
+    model="m",
+    blueprint="market-brief",
+    blueprint_digest="",
+    policy="default",
+    policy_digest="",
+    budget_micro=10**9,
+    opened_seq=0,
+    opened_ts="2026-11-21T00:00:00.000Z",
+    by="ana",
+    last_seq=0,
+    last_ts="2026-11-21T00:00:00.000Z",
+    run_seq=0,
+)
+
+
+def _sealed(gate: Gate, chain: Chain, n: int) -> object:
+    """Judge one call and seal what the ledger would write of it."""
+    asked = Ask(_RUN.id, "tool", "Read", _args(n), f"t{n}", "runner", Grade.COOPERATIVE)
+    drafts = gate._drafts(_RUN, asked, gate._decide(_RUN, asked))
+    at = Moment("2026-11-21T00:00:00.000Z", 50 + n)
+    return chain.extend(_RUN.id, chain.heads.get(_RUN.id), drafts, at, HandClock().entropy)
+
+
+def measure(report: Report) -> None:
+    """What a verdict costs."""
+    _in_process(report)
+    _end_to_end(report)
+
+
+if __name__ == "__main__":
+    run(measure)
