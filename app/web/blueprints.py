@@ -9,11 +9,11 @@ from litestar.params import FromPath
 from app.domain.blueprint import Blueprint
 from app.domain.errors import EngineUnavailable, HelmError, InvalidInput, NotFound, TooLarge
 from app.domain.ids import is_run_id
-from app.domain.policy import Bundle, Rule
-from app.domain.verdict import Verdict
+from app.domain.policy import Bundle
 from app.ports import RunFilter
 from app.web.action_rows import at, verb_of
 from app.web.context import Html, Req, form_of, viewer_of, web_of
+from app.web.policy_words import policy_line
 from app.web.rows import Tone
 from app.web.shell import html, redirect, shell_of
 from app.web.text import money
@@ -21,11 +21,6 @@ from app.web.views import Notice
 from app.web.views_plain import BlueprintRow, BlueprintsPage, May, StartForm
 
 MAX_BUDGET_MICRO: Final = 10_000 * 1_000_000
-_ANSWERS: Final = {
-    Verdict.ALLOW: ("allowed", "allow", Tone.QUIET),
-    Verdict.ESCALATE: ("asks a person", "ask", Tone.NEED),
-    Verdict.DENY: ("refused", "refuse", Tone.BAD),
-}
 
 
 @get("/blueprints")
@@ -134,31 +129,6 @@ async def _row(request: Req, plan: Blueprint) -> BlueprintRow:
         last_ms=at(last[0].opened_ts) if last else None,
         demo=plan.demo,
     )
-
-
-def policy_line(what: str, tool: str, bundle: Bundle) -> May:
-    """What the policy says about a tool: the rule that holds when no condition applies, and the rules before it that
-    answer otherwise."""
-    exceptions: list[Rule] = []
-    rest = Verdict.DENY if bundle.effect_class(tool) is None else None
-    for rule in bundle.rules if rest is None else ():
-        if rule.covers(tool) and rule.when is None:
-            rest = rule.verdict
-            break
-        if rule.covers(tool):
-            exceptions.append(rule)
-    rest = rest or Verdict.DENY
-    words, _, tone = _ANSWERS[rest]
-    counts, names = [], []
-    for verdict, (_, verb, _) in reversed(_ANSWERS.items()):
-        found = [rule.id for rule in exceptions if rule.verdict is verdict and verdict is not rest]
-        if found:
-            counts.append(f"{len(found)} {verb}{'s' if len(found) == 1 else ''}")
-            names.append(f"{', '.join(found)} {verb}{'s' if len(found) == 1 else ''}")
-    if counts:
-        words = f"{words}; {counts[0].replace(' ', ' rule ' if counts[0].startswith('1 ') else ' rules ', 1)}"
-        words = ", ".join([words, *counts[1:]])
-    return May(what, words, "; ".join(names), tone)
 
 
 def may_of(plan: Blueprint, bundle: Bundle) -> tuple[May, ...]:
