@@ -246,8 +246,9 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         door = DoorControl(settings.door_folder)
         services = build_services(settings, opened, library, providers, sandbox, door)
         await record_policies(opened.ledger, library)
-        await _open_faces(stack, settings, services)
+        gateway = await _open_faces(stack, settings, services)
         await recover(opened.ledger, services.runs, sandbox)
+        await gateway.serve()
         watcher = asyncio.create_task(services.approvals.watch(), name="approvals")
         stack.push_async_callback(_cancelled, watcher)
         sweeper = asyncio.create_task(_sweep(services, sandbox, door), name="sweep")
@@ -262,26 +263,41 @@ def docker_sandbox(settings: Settings) -> Containers:
     return Containers(DockerSandbox(settings.home, profile, settings.image), settings.image)
 
 
-async def _serve_gateway(stack: AsyncExitStack, settings: Settings, services: Services) -> None:
-    server = listener(create_gateway_app(services), timeout_keep_alive=3600)
-    listening = unix_socket(settings.door_folder / "gateway.sock", 0o666)
-    task = asyncio.create_task(server.serve(sockets=[listening]), name="gateway")
-    await until_started(server, task)
-    # Questions that wait for a person are held open: they are asked again when the next server is there.
-    stack.push_async_callback(stopped, server, task, 1.0)
+class _Gateway:
+    """The agents' listener. Its socket is there from the start; who asks before recovery is over waits for an answer:
+    a run that is not taken up again yet must not be told that it has ended, nor be given what recovery then settles."""
+
+    def __init__(self, settings: Settings, services: Services) -> None:
+        self._server = listener(create_gateway_app(services), timeout_keep_alive=3600)
+        self._socket = unix_socket(settings.door_folder / "gateway.sock", 0o666)
+        self._task: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """Answer from now on."""
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="gateway")
+        await until_started(self._server, self._task)
+
+    async def stop(self) -> None:
+        """Let go of the socket."""
+        if self._task is None:
+            self._socket.close()
+        else:
+            await stopped(self._server, self._task)
 
 
-async def _open_faces(stack: AsyncExitStack, settings: Settings, services: Services) -> None:
+async def _open_faces(stack: AsyncExitStack, settings: Settings, services: Services) -> _Gateway:
     """Gateway and door; the door's process loads on another core while the gateway is built here."""
     door_side = await _door_side(settings, services)
     starting = asyncio.create_task(door_side.start(), name="door-start")
     try:
-        await _serve_gateway(stack, settings, services)
+        gateway = _Gateway(settings, services)
+        stack.push_async_callback(gateway.stop)
     finally:
         # Above the gateway on the stack: what the door has under way is reported before the gateway closes.
         stack.push_async_callback(door_side.stop)
         stack.push_async_callback(_cancelled, starting)
     await starting
+    return gateway
 
 
 async def _door_side(settings: Settings, services: Services) -> DoorProcess | DoorWatch:

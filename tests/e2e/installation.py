@@ -52,6 +52,7 @@ class Installation:
     process: asyncio.subprocess.Process | None = None
     spare: asyncio.subprocess.Process | None = None
     lives: int = 0
+    clients: list[httpx.AsyncClient] = field(default_factory=list)
     _ready: asyncio.Task[bytes] | None = None
 
     async def spawn(self) -> None:
@@ -100,7 +101,22 @@ class Installation:
         """A client of the life that is on now."""
         facts = json.loads((self.home / "cli.json").read_text())
         assert self.process is not None and facts["pid"] == self.process.pid
-        return Client(facts["url"], facts["token"])
+        return Client(
+            facts["url"],
+            self.keep(
+                httpx.AsyncClient(
+                    base_url=facts["url"],
+                    headers={"authorization": f"Bearer {facts['token']}"},
+                    timeout=BOUND_S,
+                    trust_env=False,
+                )
+            ),
+        )
+
+    def keep(self, client: httpx.AsyncClient) -> httpx.AsyncClient:
+        """A client that is closed with the installation, at the latest."""
+        self.clients.append(client)
+        return client
 
     async def kill(self) -> None:
         """SIGKILL, and return when the kernel has taken it away."""
@@ -160,11 +176,9 @@ def _folder(pid: int) -> str:
 class Client:
     """The REST API and the live socket of one life of the server."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
         self.url = url
-        self._http = httpx.AsyncClient(
-            base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=BOUND_S, trust_env=False
-        )
+        self._http = http
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -270,6 +284,8 @@ async def installed(**more: str) -> AsyncIterator[Installation]:
     try:
         yield place
     finally:
+        for client in place.clients:
+            await client.aclose()
         for process in (place.process, place.spare):
             if process is not None and process.returncode is None:
                 process.kill()

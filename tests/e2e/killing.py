@@ -72,6 +72,7 @@ class Kills:
     books: Books = field(default_factory=Books)
     watcher: Watcher = field(default_factory=Watcher)
     counts: Counter[str] = field(default_factory=Counter)
+    finishing: bool = False
 
     def __post_init__(self) -> None:
         self.tail = Tail(self.place)
@@ -125,10 +126,13 @@ class Kills:
             await self._steer(client, self.chance.choice(live)["id"])
 
     async def _look(self, client: Client) -> list[Json]:
-        items = [item for item in (await client.get("/inbox"))["items"] if item["available"]]
+        items = [item for item in (await client.get("/inbox"))["items"] if "allow" in item["available"]]
+        again = [item for item in items if item["approval"] in self.books.answers]
+        assert not again, f"an answered question is asked again: {again}"
         self.books.open = {item["approval"]: item["run"] for item in items}
         holders = [item for item in items if self.books.runs.get(item["run"], "").startswith("h")]
-        self.books.held |= {item["approval"] for item in holders}
+        if not self.finishing:
+            self.books.held |= {item["approval"] for item in holders}
         return items
 
     async def _start(self, client: Client, name: str, task: str) -> None:
@@ -195,13 +199,12 @@ class Kills:
 
     async def finish(self, client: Client) -> list[Json]:
         """Answer everything and let the runs come to their ends; all runs."""
-        self.books.held.clear()
+        self.finishing = True
         watching = asyncio.create_task(self._watch(client))
 
         async def over() -> list[Json]:
-            for item in (await client.get("/inbox"))["items"]:
-                if item["available"]:
-                    await self._answer(client, item["approval"], "allow")
+            for item in await self._look(client):
+                await self._answer(client, item["approval"], "allow")
             runs: list[Json] = (await client.get("/runs", limit=500))["runs"]
             return runs if all(run["status"] in (*ENDED, "interrupted") for run in runs) else []
 

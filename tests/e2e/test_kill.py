@@ -63,7 +63,7 @@ async def _rounds(kills: Kills) -> None:
         kills.counts["starts"] += 1
         await place.prepare()
         await kills.compare()
-        await kills.live_until_killed(kills.chance.uniform(0, 1.2))
+        await kills.live_until_killed(kills.chance.uniform(0, 2.0))
 
 
 async def _check_effects(kills: Kills, client: Client, runs: list[Json]) -> None:
