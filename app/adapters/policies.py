@@ -24,7 +24,8 @@ _CONTEXT_LINES: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class PolicyLibrary:
-    """What was loaded. `texts` holds the files of each bundle, so that a rule can be shown as it was read."""
+    """What was loaded. `texts` holds the files of each bundle (with those that it extends) by the name that its rules
+    give, so that a rule can be shown as it was read."""
 
     blueprints_by_name: Mapping[str, Blueprint]
     bundles_by_name: Mapping[str, Bundle]
@@ -64,20 +65,15 @@ class PolicyLibrary:
         known = next((row for row in found.rules if row.id == rule), None) if found is not None else None
         if known is None:
             return "", []
-        name = known.file.rsplit("/", 1)[-1]
-        return known.file, _rule_lines(self.texts[bundle][name], known.line)
+        return known.file, rule_lines(self.texts[bundle][known.file], known.line)
 
 
 def load_library(folder: Path) -> PolicyLibrary:
     """Read a policies folder: bundles in sub-folders, `blueprints/*.toml`, `prices.toml`. Raises BadPolicy."""
-    if not folder.is_dir():
-        raise BadPolicy(f"{folder}: there is no such folder of policies")
     bundles: dict[str, Bundle] = {}
     texts: dict[str, Mapping[str, str]] = {}
     cases: dict[str, Sequence[Case]] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.is_dir() or path.name == BLUEPRINTS or path.name.startswith("."):
-            continue
+    for path in bundle_folders(folder):
         bundle, files, rows = load_bundle(path)
         bundles[bundle.name], texts[bundle.name], cases[bundle.name] = bundle, files, rows
     if not bundles:
@@ -86,8 +82,27 @@ def load_library(folder: Path) -> PolicyLibrary:
     return PolicyLibrary(_blueprints(folder / BLUEPRINTS, bundles), bundles, cases, prices, texts)
 
 
-def load_bundle(folder: Path) -> tuple[Bundle, Mapping[str, str], Sequence[Case]]:
-    """One bundle with its files and its cases. Raises BadPolicy with file, line and reason."""
+def load_bundle(folder: Path, *also: Path) -> tuple[Bundle, Mapping[str, str], Sequence[Case]]:
+    """One bundle with its files and its cases; a bundle that it extends is looked for beside it, then in the folders
+    `also`. Raises BadPolicy with file, line and reason."""
+    files, cases = _read_folder(folder)
+    texts = {f"{folder}/{name}": text for name, text in files.items()}
+
+    def find(name: str) -> tuple[Mapping[str, str], str] | None:
+        place = next((path / name for path in (folder.parent, *also) if (path / name / HEAD).is_file()), None)
+        if place is None:
+            return None
+        found = _read_folder(place)[0]
+        texts.update({f"{place}/{file}": text for file, text in found.items()})
+        return found, str(place)
+
+    bundle = parse_bundle(files, str(folder), find=find)
+    if bundle.name != folder.name:
+        raise BadPolicy(f"{folder / HEAD}:1: the bundle is named {bundle.name!r}, and its folder {folder.name!r}")
+    return bundle, texts, cases
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, str], list[Case]]:
     files: dict[str, str] = {}
     cases: list[Case] = []
     for path in sorted(folder.glob("*.toml")):
@@ -96,10 +111,18 @@ def load_bundle(folder: Path) -> tuple[Bundle, Mapping[str, str], Sequence[Case]
             cases += parse_cases(text, str(path))
         else:
             files[path.name] = text
-    bundle = parse_bundle(files, str(folder))
-    if bundle.name != folder.name:
-        raise BadPolicy(f"{folder / HEAD}:1: the bundle is named {bundle.name!r}, and its folder {folder.name!r}")
-    return bundle, files, cases
+    return files, cases
+
+
+def bundle_folders(folder: Path) -> list[Path]:
+    """The sub-folders of a policies folder that hold bundles, in order of name. Raises BadPolicy."""
+    if not folder.is_dir():
+        raise BadPolicy(f"{folder}: there is no such folder of policies")
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and path.name != BLUEPRINTS and not path.name.startswith(".")
+    ]
 
 
 def read_text(path: Path) -> str:
@@ -130,7 +153,7 @@ def _blueprints(folder: Path, bundles: Mapping[str, Bundle]) -> dict[str, Bluepr
     return found
 
 
-def _rule_lines(text: str, start: int) -> list[tuple[int, str]]:
+def rule_lines(text: str, start: int) -> list[tuple[int, str]]:
     """The lines of one [[rules]] table: up to the next one, without the empty and comment lines at its end."""
     lines = text.split("\n")[start - 1 : start - 1 + _CONTEXT_LINES]
     end = next((at for at, line in enumerate(lines) if at and line.startswith("[[")), len(lines))

@@ -16,6 +16,7 @@ PROGRAMS: Final[dict[str, str]] = {
     "token": "app.cli.local",
     "verify-log": "app.cli.log",
     "rebuild": "app.cli.log",
+    "policy": "app.cli.policy",
 }
 
 

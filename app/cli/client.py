@@ -166,6 +166,7 @@ _elsewhere("login-link", "A new one-time login link.")
 _elsewhere("token", "A new token for the API.")
 _elsewhere("verify-log", "Check every line of the log again.")
 _elsewhere("rebuild", "Make the lists that are derived from the log again.")
+_elsewhere("policy", "Policy bundles: lint, test, explain, backtest.")
 
 
 if __name__ == "__main__":

@@ -183,6 +183,16 @@ def compile_condition(source: str, engine: Engine = ENGINE) -> Condition:
     return Condition(source, survey.frozen(), survey.depth)
 
 
+def evaluate(source: str, inputs: Json, engine: Engine = ENGINE, steps: int = 1) -> bool | None:
+    """What one condition says about `inputs`; None for an error and for anything that is not a boolean. `steps` is the
+    worst case of its macros."""
+    try:
+        answer = engine.run(engine.compile(source), inputs, steps)
+    except BadExpression:
+        return None
+    return answer if isinstance(answer, bool) else None
+
+
 class Chain:
     """Ordered conditions, compiled together so that one call decides up to sixteen of them."""
 

@@ -82,6 +82,7 @@ class Bundle:
     rules: tuple[Rule, ...]
     tools: tuple[tuple[ToolGlob, EffectClass], ...]
     engine: Engine = ENGINE
+    tool_places: Mapping[str, tuple[str, int, int]] = field(default_factory=dict, compare=False, repr=False)
     _plans: dict[str, _Plan] = field(default_factory=dict, compare=False, repr=False)
 
     def effect_class(self, tool: str) -> EffectClass | None:
@@ -204,12 +205,13 @@ def _make_plan(rules: tuple[Rule, ...], engine: Engine) -> _Plan:
 
 def _inputs(request: Request, effect: EffectClass, reads: Mapping[str, frozenset[str] | None]) -> dict[str, Json]:
     """Only what the rules of this tool read. What is not here, the evaluator has not seen."""
-    inputs: dict[str, Json] = {}
-    for name in sorted(reads):
-        value: Json = str(effect) if name == "effect_class" else _BUILDERS[name](request)
-        fields = reads[name]
-        inputs[name] = value if fields is None else {key: value[key] for key in sorted(fields) if key in value}
-    return inputs
+    return {name: input_value(name, reads[name], request, effect) for name in sorted(reads)}
+
+
+def input_value(name: str, fields: frozenset[str] | None, request: Request, effect: EffectClass) -> Json:
+    """One variable as rules see it: all of it, or the `fields` that they read."""
+    value: Json = str(effect) if name == "effect_class" else _BUILDERS[name](request)
+    return value if fields is None else {key: value[key] for key in sorted(fields) if key in value}
 
 
 def _run(request: Request) -> Json:

@@ -3,7 +3,7 @@ the rules, are run by the tests and by `helm policy test`, and are no part of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from app.domain.expressions import INTERPRETED
@@ -25,6 +25,7 @@ class Case:
     rule: str
     reason: Reason | None
     line: int
+    file: str = ""
 
 
 def parse_cases(text: str, file: str) -> list[Case]:
@@ -47,15 +48,7 @@ def check_case(bundle: Bundle, case: Case) -> str:
 
 def second_opinion(bundle: Bundle) -> Bundle:
     """The same bundle, decided by the other engine: both must agree on every case."""
-    return Bundle(
-        name=bundle.name,
-        title=bundle.title,
-        description=bundle.description,
-        digest=bundle.digest,
-        rules=bundle.rules,
-        tools=bundle.tools,
-        engine=INTERPRETED,
-    )
+    return replace(bundle, engine=INTERPRETED, _plans={})
 
 
 def _case(row: Table) -> Case:
@@ -83,4 +76,5 @@ def _case(row: Table) -> Case:
         if row.has("reason_code")
         else None,
         line=row.spot(None).line,
+        file=row.file,
     )

@@ -1,12 +1,14 @@
 """A policy bundle as text: TOML under a closed schema. Every error names file, line and reason; that of a condition
-also names the column. A bundle that does not load is not used, and the server does not start with it."""
+also names the column. A bundle that does not load is not used, and the server does not start with it. Bundles build on
+each other by `extends`, in an order that is written down: nothing of one silently replaces something of another."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from app.domain.canonical import canonical_bytes
 from app.domain.errors import BadPolicy
@@ -34,13 +36,64 @@ def bundle_digest(files: Mapping[str, str]) -> str:
     return "sha256:" + hashlib.sha256(canonical_bytes(listing)).hexdigest()
 
 
-def parse_bundle(files: Mapping[str, str], where: str, engine: Engine = ENGINE) -> Bundle:
-    """The bundle whose files are given by name; `where` is its folder as errors show it. Raises BadPolicy."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One folder's own text: its rules and tools, and the bundles that it builds on, which stand after its own rules
+    (`position` "before") or in front of them ("after")."""
+
+    name: str
+    title: str
+    description: str
+    where: str
+    files: Mapping[str, str]
+    extends: tuple[str, ...]
+    position: str
+    rules: tuple[Rule, ...]
+    tools: tuple[tuple[ToolGlob, EffectClass, tuple[str, int, int]], ...]
+    head: Table
+
+
+Find: TypeAlias = Callable[[str], tuple[Mapping[str, str], str] | None]
+
+
+def parse_bundle(
+    files: Mapping[str, str], where: str, engine: Engine = ENGINE, find: Find = lambda name: None
+) -> Bundle:
+    """The bundle whose files are given by name; `where` is its folder as errors show it, and `find` gives the files and
+    the folder of a bundle that it extends. Raises BadPolicy."""
+    own = parse_part(files, where, engine)
+    parts = _ordered(own, engine, find, (), {})
+    rules = _joined_rules(parts)
+    if not rules:
+        own.head.refuse("rules", "the bundle has no rule: it would refuse everything")
+    tools = _joined_tools(sorted(parts, key=lambda part: part is not own))
+    if not tools:
+        own.head.table("tools").refuse(None, "[tools] is missing: every tool that is not declared there is refused")
+    return Bundle(
+        name=own.name,
+        title=own.title,
+        description=own.description,
+        digest=bundle_digest(_all_files(own, parts)),
+        rules=rules,
+        tools=tuple((glob, effect) for glob, effect, _ in tools),
+        engine=engine,
+        tool_places={glob.text: place for glob, _, place in tools},
+    )
+
+
+def parse_part(files: Mapping[str, str], where: str, engine: Engine = ENGINE) -> Part:
+    """One folder's own text. Raises BadPolicy."""
     if HEAD not in files:
         raise BadPolicy(f"{where}/{HEAD}:1: the file is missing")
     head = read_toml(files[HEAD], f"{where}/{HEAD}")
-    head.closed("name", "title", "description", "rules", "tools")
+    head.closed("name", "title", "description", "rules", "tools", "extends", "position")
     name = head.word("name", _NAME, "lower-case letters, digits and hyphens, at most 63")
+    extends = head.strings("extends", (), most=10)
+    for base in extends:
+        if _NAME.fullmatch(base) is None or extends.count(base) > 1:
+            head.refuse("extends", f"{base[:63]!r} is not the name of a bundle, or is named twice")
+    if head.has("position") and not extends:
+        head.refuse("position", "'position' belongs to 'extends'")
     rules: list[Rule] = []
     for part in _parts(head):
         if part not in files:
@@ -48,17 +101,77 @@ def parse_bundle(files: Mapping[str, str], where: str, engine: Engine = ENGINE) 
         _read_rules(read_toml(files[part], f"{where}/{part}"), rules, engine)
     for unused in sorted(set(files) - {HEAD, *_parts(head)}):
         raise BadPolicy(f"{where}/{unused}:1: the file is not named under 'rules' in {HEAD}")
-    if not rules:
-        head.refuse("rules", "the bundle has no rule: it would refuse everything")
-    return Bundle(
+    return Part(
         name=name,
         title=head.text("title", name),
         description=head.text("description", "", limit=2000, empty=True),
-        digest=bundle_digest(files),
+        where=where,
+        files=files,
+        extends=extends,
+        position=head.choice("position", ["before", "after"], "before"),
         rules=tuple(rules),
         tools=_effects(head.table("tools")),
-        engine=engine,
+        head=head,
     )
+
+
+def _ordered(part: Part, engine: Engine, find: Find, above: tuple[str, ...], seen: dict[str, str]) -> list[Part]:
+    """A part and all that it builds on, in the order of their rules. Each bundle is taken once: a circle, or two ways
+    to the same one, would leave the order to chance."""
+    seen[part.name] = above[-1] if above else ""
+    bases: list[Part] = []
+    for name in part.extends:
+        if name == part.name or name in above:
+            part.head.refuse("extends", f"a circle: {' > '.join((*above, part.name, name))}")
+        if name in seen:
+            part.head.refuse("extends", f"{name!r} is reached twice: by {seen[name]!r} and by {part.name!r}")
+        found = find(name)
+        if found is None:
+            part.head.refuse("extends", f"there is no bundle {name!r}")
+        base = parse_part(*found, engine)
+        if base.name != name:
+            base.head.refuse("name", f"the bundle is named {base.name!r}, and its folder {name!r}")
+        bases += _ordered(base, engine, find, (*above, part.name), seen)
+    return [part, *bases] if part.position == "before" else [*bases, part]
+
+
+def _joined_rules(parts: list[Part]) -> tuple[Rule, ...]:
+    known: dict[str, Rule] = {}
+    for rule in (rule for part in parts for rule in part.rules):
+        other = known.setdefault(rule.id, rule)
+        if other is not rule:
+            raise BadPolicy(
+                f"{rule.file}:{rule.line}: the rule {rule.id!r} exists already, at {other.file}:{other.line}"
+            )
+    return tuple(known.values())
+
+
+def _joined_tools(parts: list[Part]) -> list[tuple[ToolGlob, EffectClass, tuple[str, int, int]]]:
+    """The first glob that fits counts, and a bundle's own stand first. An own glob may narrow an extended one; to take
+    it over whole, with another effect, is refused."""
+    joined: list[tuple[ToolGlob, EffectClass, tuple[str, int, int]]] = []
+    for part in parts:
+        before = list(joined)
+        for glob, effect, place in part.tools:
+            other = next((row for row in before if row[0].pattern.fullmatch(glob.text)), None)
+            if other is not None and other[1] is not effect:
+                at, there = (f"{file}:{line}" for file, line, _ in (other[2], place))
+                words = (
+                    f"{other[0].text!r} is {other[1]} here and takes over {glob.text!r}, which is {effect} at {there}"
+                )
+                raise BadPolicy(f"{at}: {words}; name the tools that differ one by one")
+            if other is None or other[0].text != glob.text:
+                joined.append((glob, effect, place))
+    return joined
+
+
+def _all_files(own: Part, parts: list[Part]) -> dict[str, str]:
+    """Everything that the digest covers: the own files by name, those of other bundles below the bundle's name."""
+    files = dict(own.files)
+    for part in parts:
+        if part is not own:
+            files |= {f"{part.name}/{name}": text for name, text in part.files.items()}
+    return files
 
 
 def _parts(head: Table) -> tuple[str, ...]:
@@ -69,13 +182,15 @@ def _parts(head: Table) -> tuple[str, ...]:
     return parts
 
 
-def _effects(table: Table) -> tuple[tuple[ToolGlob, EffectClass], ...]:
-    if not table.data:
-        table.refuse(None, "[tools] is missing: every tool that is not declared there is refused")
-    return tuple(
-        (_glob(table, name, name), EffectClass(table.choice(name, [str(e) for e in EffectClass])))
-        for name in table.data
-    )
+def _effects(table: Table) -> tuple[tuple[ToolGlob, EffectClass, tuple[str, int, int]], ...]:
+    effects = []
+    for name in table.data:
+        spot = table.spot(name)
+        place = (table.file, spot.line, 1)
+        effects.append(
+            (_glob(table, name, name), EffectClass(table.choice(name, [str(e) for e in EffectClass])), place)
+        )
+    return tuple(effects)
 
 
 def _glob(table: Table, key: str, text: str) -> ToolGlob:
