@@ -72,18 +72,19 @@ def measure(report: Report) -> None:
     with tempfile.TemporaryDirectory(prefix="hb-") as folder, served(Path(folder) / "home", HELM_SLOTS="40") as server:
         facts = httpx.Response(200, content=(server.home / "cli.json").read_bytes()).json()
         headers = {"authorization": f"Bearer {facts['token']}"}
-        with httpx.Client(base_url=facts["url"], headers=headers, trust_env=False, timeout=30) as client:
-            with report.table("idle server (its door's process included)", "server", "all", "CPU"):
-                time.sleep(1)
-                watch(report, server, "nothing at all", seconds / 2, [])
-                runs = [
-                    client.post("/api/v1/runs", json={"blueprint": "market-brief"}).json()["id"] for _ in range(RUNS)
-                ]
-                lines = sockets(server, runs, client)
-                time.sleep(3)
-                own, spent = watch(report, server, f"{RUNS} waiting runs, {BROWSERS} open dashboards", seconds, lines)
-                for line in lines:
-                    line.close()
+        with (
+            httpx.Client(base_url=facts["url"], headers=headers, trust_env=False, timeout=30) as client,
+            report.table("idle server (its door's process included)", "server", "all", "CPU"),
+        ):
+            time.sleep(1)
+            watch(report, server, "nothing at all", seconds / 2, [])
+            asked = [client.post("/api/v1/runs", json={"blueprint": "market-brief"}) for _ in range(RUNS)]
+            lines = sockets(server, [answer.json()["id"] for answer in asked], client)
+            time.sleep(3)
+            name = f"{RUNS} waiting runs, {BROWSERS} open dashboards"
+            own, spent = watch(report, server, name, seconds, lines)
+            for line in lines:
+                line.close()
     report.goal(
         "idle server", "< 150 MiB, < 1 % CPU", f"{own:.0f} MiB, {spent:.2%} with its door", own < 150 and spent < 0.01
     )
