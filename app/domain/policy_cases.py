@@ -53,13 +53,14 @@ def second_opinion(bundle: Bundle) -> Bundle:
 
 def _case(row: Table) -> Case:
     row.closed(
-        "name", "tool", "args", "verdict", "rule", "reason_code", "host", "port", "egress_listed", "depth", "cwd"
+        *("name", "tool", "args", "verdict", "rule", "reason_code"),
+        *("host", "port", "egress_listed", "depth", "cwd", "now"),
     )
     request = Request(
         tool=row.text("tool"),
         args=row.table("args").data,
         run=RunFacts(id="case", no=1, title="case"),
-        now=_NOW,
+        now=row.text("now", _NOW),
         agent=AgentFacts(depth=row.integer("depth", 0)),
         blueprint={"name": "case"},
         host=row.text("host", "", empty=True),
