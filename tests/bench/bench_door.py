@@ -1,6 +1,7 @@
-"""What the door adds: latency and CPU per model request and per streamed chunk, beside the same calls made directly.
+"""What the door adds: latency and CPU per model request and per streamed chunk, beside the same calls made directly
+and through Caddy as a plain proxy.
 
-Run as `python -m tests.bench.bench_door`; under 30 seconds; prints figures, asserts nothing.
+Run as `python -m tests.bench.bench_door`; under a minute; prints figures, asserts nothing.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
-import statistics
-import sys
+import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import Process
 from pathlib import Path
 
@@ -21,7 +25,9 @@ import uvloop
 from app.adapters.door_client import DoorUpstream
 from app.adapters.door_process import DoorProcess
 
-REQUESTS = 1500
+from tests.bench.kit import Report, cpu_of, ms, p50, p99, rss_of, run, us
+
+REQUESTS = 1000
 STREAMS, CHUNKS, GAP = 20, 50, 0.02
 FLOOD = 20_000
 BULK = 200 * 1024 * 1024
@@ -44,7 +50,7 @@ async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
         while True:
             head, length = await read_head(reader)
             await reader.readexactly(length)
-            if b"x-shape: " in head:
+            if b"x-shape: " in head.lower():
                 await stream(head, writer)
                 continue
             body = b'{"id":"m","usage":{"input_tokens":1,"output_tokens":2},"pad":"%b"}' % (b"x" * 170)
@@ -59,7 +65,7 @@ async def far(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 
 async def stream(head: bytes, writer: asyncio.StreamWriter) -> None:
-    paced = b"x-shape: paced" in head
+    paced = b"x-shape: paced" in head.lower()
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
     for _ in range(CHUNKS if paced else FLOOD):
         data = DELTA % time.monotonic_ns()
@@ -91,21 +97,6 @@ def serve_far(home: str, port: int, bulk_port: int) -> None:
         await server.serve_forever()
 
     uvloop.run(main())
-
-
-def cpu_of(pid: int | None) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_of(pid: int | None) -> float:
-    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
-
-
-def line(name: str, times: list[float], extra: str = "") -> None:
-    times.sort()
-    p50, p99 = statistics.median(times), times[int(len(times) * 0.99)]
-    print(f"{name:<44} p50 {p50 * 1e3:8.3f} ms   p99 {p99 * 1e3:8.3f} ms   {extra}")
 
 
 def request(target: str, *fields: str) -> bytes:
@@ -182,56 +173,160 @@ def free_port() -> int:
         return port
 
 
-async def measure(home: Path, port: int, bulk_port: int) -> None:
+@dataclass
+class Way:
+    """One way to the same provider: directly, through the door, through a plain proxy."""
+
+    name: str
+    connect: Connect
+    target: str
+    pid: int | None = None
+    rounds: list[tuple[float, float]] = field(default_factory=list)
+    spent: list[float] = field(default_factory=list)
+    chunks: list[tuple[float, float]] = field(default_factory=list)
+    chunk_spent: list[float] = field(default_factory=list)
+
+    def cpu(self) -> float:
+        return cpu_of(self.pid) if self.pid is not None else 0.0
+
+
+async def ask(ways: list[Way], rounds: int) -> None:
+    """Requests and streams on every way in turn."""
+    for _ in range(rounds):
+        for way in ways:
+            before = way.cpu()
+            times = await calls(way.connect, way.target, REQUESTS)
+            way.spent.append((way.cpu() - before) / (REQUESTS + 50))
+            way.rounds.append((p50(times), p99(times)))
+        for way in ways:
+            if "count_tokens" in way.target:
+                continue
+            before = way.cpu()
+            times = await streams(way.connect, way.target)
+            way.chunk_spent.append((way.cpu() - before) / max(1, len(times)))
+            way.chunks.append((p50(times), p99(times)))
+
+
+def best(found: list[tuple[float, float]]) -> tuple[float, float]:
+    """The quietest round."""
+    return min(found)
+
+
+def told(report: Report, ways: list[Way]) -> None:
+    """Tables and goals of requests and chunks."""
+    direct, plain, reserved = ways[0], ways[1], ways[2]
+    with report.table("model request through the door (best of the rounds), one client, no TLS", *_COLUMNS):
+        for way in ways:
+            half, tail = best(way.rounds)
+            report.row(way.name, *_cells(half, tail, half - best(direct.rounds)[0], min(way.spent)))
+    with report.table(f"streamed chunk, {STREAMS} streams x {round(1 / GAP)}/s", *_COLUMNS):
+        for way in ways:
+            if way.chunks:
+                half, tail = best(way.chunks)
+                report.row(way.name, *_cells(half, tail, half - best(direct.chunks)[0], min(way.chunk_spent)))
+    for way, limit in ((plain, 0.0005), (reserved, 0.0015)):
+        added = best(way.rounds)[0] - best(direct.rounds)[0]
+        report.goal(
+            f"{way.name}, added p50", f"< {ms(limit)} (the gateway answers at once here)", ms(added), added < limit
+        )
+    report.goal("door CPU per request", "<= 150 us", us(min(plain.spent)), min(plain.spent) <= 150e-6)
+    added, cpu = best(reserved.chunks)[0] - best(direct.chunks)[0], min(reserved.chunk_spent)
+    report.goal(
+        "door, per chunk",
+        "added p50 < 0.3 ms, <= 80 us CPU",
+        f"{ms(added)}, {us(cpu)}",
+        added < 0.0003 and cpu <= 80e-6,
+    )
+
+
+_COLUMNS = ("p50", "p99", "added p50", "CPU each")
+
+
+def _cells(half: float, tail: float, added: float, spent: float) -> tuple[str, ...]:
+    return ms(half), ms(tail), ms(added), us(spent) if spent else "-"
+
+
+async def bulky(report: Report, by_door: Connect, bulk_directly: Connect, bulk_port: int, pid: int | None) -> None:
+    """The egress tunnel: set-up and bytes per second."""
+    opening = f"CONNECT bulk.test:{bulk_port} HTTP/1.1\r\nhost: bulk.test:{bulk_port}\r\n\r\n".encode()
+    with report.table("egress tunnel", "p50", "p99", "MB/s", "CPU each"):
+        before = cpu_of(pid)
+        times = await tunnels(by_door, bulk_port, 300)
+        report.row("set-up, door", ms(p50(times)), ms(p99(times)), "", us((cpu_of(pid) - before) / 300))
+        rates = [(await bulk_rate(bulk_directly, b""), await bulk_rate(by_door, opening)) for _ in range(3)]
+        direct, door = (max(rate) for rate in zip(*rates, strict=True))
+        report.row("bulk, direct", "", "", f"{direct:.0f}")
+        report.row(
+            "bulk, door", "", "", f"{door:.0f}", note=f"{door / direct:.0%} of direct; door RSS {rss_of(pid):.0f} MiB"
+        )
+    found = f"set-up p50 {ms(p50(times))}, {door:.0f} MB/s"
+    report.goal("egress tunnel", "set-up p50 < 1 ms, >= 250 MB/s", found, p50(times) < 0.001 and door >= 250)
+
+
+@contextmanager
+def caddy(home: Path, port: int) -> Iterator[tuple[int, int] | None]:
+    """The distribution's Caddy as a plain proxy on one core: its port and its process; None where there is none."""
+    if shutil.which("caddy") is None:
+        yield None
+        return
+    mine = free_port()
+    route = f"reverse_proxy 127.0.0.1:{port} {{\n flush_interval -1\n}}"
+    text = f"{{\n admin off\n auto_https off\n}}\nhttp://:{mine} {{\n {route}\n}}\n"
+    (home / "Caddyfile").write_text(text)
+    words = ["caddy", "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "GOMAXPROCS": "1"}
+    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", mine)) == 0:
+                    break
+            time.sleep(0.05)
+        yield mine, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def compared(report: Report, home: Path, port: int, bulk_port: int, proxy: tuple[int, int] | None) -> None:
+    """Everything, on every way."""
+
     async def on_up() -> None:
         upstreams = {"anthropic": DoorUpstream(f"http://127.0.0.1:{port}", "anthropic")}
         await process.client.open("bench", upstreams)
 
     process = DoorProcess(home, on_up)
     await process.start()
-    door_socket = str(home / "door" / "runs" / "bench" / "door.sock")
-
-    async def by_door() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_unix_connection(door_socket)
-
-    async def directly() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", port)
-
-    async def bulk_directly() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", bulk_port)
-
-    print(f"{os.cpu_count()} cores, {sys.version.split()[0]}, uvloop, one client, no TLS")
-    line("request, direct", await calls(directly, "/v1/messages", REQUESTS))
-    for name, path in (
-        ("without a reservation", "/v1/messages/count_tokens"),
-        ("reserved and settled", "/v1/messages"),
-    ):
-        before = cpu_of(process.pid)
-        times = await calls(by_door, f"/anthropic{path}", REQUESTS)
-        spent = (cpu_of(process.pid) - before) / (REQUESTS + 50) * 1e6
-        line(f"request, door, {name}", times, f"door CPU {spent:6.0f} us/request")
-    line(f"chunk, direct, {STREAMS} streams x {round(1 / GAP)}/s", await streams(directly, "/v1/messages"))
-    before = cpu_of(process.pid)
-    times = await streams(by_door, "/anthropic/v1/messages")
-    spent = (cpu_of(process.pid) - before) / max(1, len(times)) * 1e6
-    line(f"chunk, door, {STREAMS} streams x {round(1 / GAP)}/s", times, f"door CPU {spent:6.0f} us/chunk")
+    by_door = partial(asyncio.open_unix_connection, str(home / "door" / "runs" / "bench" / "door.sock"))
+    ways = [
+        Way("direct", partial(asyncio.open_connection, "127.0.0.1", port), "/v1/messages"),
+        Way("door, without a reservation", by_door, "/anthropic/v1/messages/count_tokens", process.pid),
+        Way("door, reserved and settled", by_door, "/anthropic/v1/messages", process.pid),
+    ]
+    if proxy is None:
+        report.say("no Caddy here to stand beside the door")
+    else:
+        ways.append(
+            Way(
+                "Caddy, a plain proxy, one core",
+                partial(asyncio.open_connection, "127.0.0.1", proxy[0]),
+                "/v1/messages",
+                proxy[1],
+            )
+        )
+    await ask(ways, 1 if report.quick else 3)
+    told(report, ways)
     before, began = cpu_of(process.pid), time.perf_counter()
     await one_stream(by_door, "/anthropic/v1/messages", "flood")
     took, spent = time.perf_counter() - began, cpu_of(process.pid) - before
-    print(f"{'flood, door':<44} {FLOOD / took:8.0f} chunks/s   door CPU {spent / FLOOD * 1e6:6.0f} us/chunk")
-    before = cpu_of(process.pid)
-    times = await tunnels(by_door, bulk_port, 300)
-    line("tunnel set-up, door", times, f"door CPU {(cpu_of(process.pid) - before) / 300 * 1e6:6.0f} us/tunnel")
-    opening = f"CONNECT bulk.test:{bulk_port} HTTP/1.1\r\nhost: bulk.test:{bulk_port}\r\n\r\n".encode()
-    print(f"{'bulk, direct':<44} {await bulk_rate(bulk_directly, b''):8.0f} MB/s")
-    print(f"{'bulk, door':<44} {await bulk_rate(by_door, opening):8.0f} MB/s")
-    print(f"{'door RSS':<44} {rss_of(process.pid):8.0f} MiB")
+    report.say(f"a flood of chunks through the door: {FLOOD / took:,.0f} chunks/s, {us(spent / FLOOD)} each")
+    await bulky(report, by_door, partial(asyncio.open_connection, "127.0.0.1", bulk_port), bulk_port, process.pid)
     await process.stop()
 
 
-def main() -> None:
+def measure(report: Report) -> None:
     """Set up, measure, clean up."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="hb-") as folder:
         home = Path(folder)
         for part in ("keys", "keys/providers", "door"):
             (home / part).mkdir()
@@ -244,11 +339,12 @@ def main() -> None:
         try:
             while not (home / "door" / "gateway.sock").exists():
                 time.sleep(0.01)
-            uvloop.run(asyncio.wait_for(measure(home, port, bulk_port), 60))
+            with caddy(home, port) as proxy:
+                uvloop.run(asyncio.wait_for(compared(report, home, port, bulk_port, proxy), 110))
         finally:
             other.terminate()
             other.join(5)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)
