@@ -47,6 +47,7 @@ class Installation:
 
     home: Path
     port: int
+    log: Path
     more: dict[str, str] = field(default_factory=dict)
     command: tuple[str, ...] = HELM
     process: asyncio.subprocess.Process | None = None
@@ -72,7 +73,7 @@ class Installation:
         self.spare = self.spare or await self._begin(SPARE, asyncio.subprocess.PIPE)
 
     async def _begin(self, command: tuple[str, ...], given: int) -> asyncio.subprocess.Process:
-        with (self.home.parent / "server.log").open("ab") as log:
+        with self.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *command,
                 env=environment(self.home, HELM_PORT=str(self.port), **self.more),
@@ -90,6 +91,15 @@ class Installation:
             return False
         assert self._ready.result(), f"the server did not start: {self.said()}"
         return True
+
+    async def is_up_or_ended(self, within: float = BOUND_S) -> bool:
+        """Whether it came up; False when it ended by itself first."""
+        assert self._ready is not None and self.process is not None
+        async with asyncio.timeout(within):
+            if await self._ready:
+                return True
+            await self.process.wait()
+            return False
 
     async def start(self) -> Client:
         """A server that takes requests, and its client."""
@@ -136,7 +146,7 @@ class Installation:
 
     def said(self) -> str:
         """The end of what the servers wrote to stderr."""
-        return (self.home.parent / "server.log").read_text(errors="replace")[-3_000:]
+        return self.log.read_text(errors="replace")[-3_000:]
 
     def lines(self, after: int = -1) -> list[tuple[int, bytes]]:
         """The stored lines of the log behind `after`, read past the server."""
@@ -213,6 +223,12 @@ class Client:
         return await connect(url, origin=None, max_size=4 << 20, compression=None, proxy=None)
 
 
+def gateway(place: Installation) -> httpx.AsyncClient:
+    """A line to the gateway as the door has it; it finds the next server under the same name."""
+    transport = httpx.AsyncHTTPTransport(uds=str(place.home / "door" / "gateway.sock"))
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=BOUND_S)
+
+
 @dataclass
 class Watcher:
     """What a client knows of the log: each event in the order in which it was told, over all lives and cuts."""
@@ -274,13 +290,13 @@ async def until(find: Callable[[], Awaitable[T]], what: str, within: float = BOU
 
 
 @asynccontextmanager
-async def installed(**more: str) -> AsyncIterator[Installation]:
-    """A new installation; its processes and containers are gone after it."""
+async def installed(folder: Path | None = None, **more: str) -> AsyncIterator[Installation]:
+    """A new installation (in `folder`); its processes and containers are gone after it."""
     # Short on purpose: the folder of the demo's mailbox and of sockets stays within bounds.
-    folder = Path(tempfile.mkdtemp(prefix="helm-e2e-"))
-    home = folder / "home"
+    own = Path(tempfile.mkdtemp(prefix="helm-e2e-"))
+    home = (folder or own) / "home"
     home.mkdir(mode=0o700)
-    place = Installation(home, free_port(), more)
+    place = Installation(home, free_port(), own / "server.log", more)
     try:
         yield place
     finally:
@@ -292,7 +308,7 @@ async def installed(**more: str) -> AsyncIterator[Installation]:
                 await process.communicate()
         await _sweep(home)
         if not os.environ.get("HELM_KEEP"):
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
 
 
 async def _sweep(home: Path) -> None:

@@ -18,7 +18,7 @@ import httpx
 import pytest
 from app.adapters.providers import set_key
 
-from tests.e2e.installation import LOST, Client, Installation, Json, Tail, Watcher, installed, until
+from tests.e2e.installation import LOST, Client, Installation, Json, Tail, Watcher, gateway, installed, until
 
 EVENTS: Final = 2_000
 CUTS: Final = 50
@@ -161,12 +161,6 @@ async def test_a_client_whose_line_is_cut_knows_exactly_what_the_log_holds() -> 
             f"seed {SEED}: {len(cutter.mine.seen)} of the run, {len(cutter.whole.seen)} of the log, "
             f"lost 0, repeated 0, {time.monotonic() - began:.0f} s"
         )
-
-
-def gateway(place: Installation) -> httpx.AsyncClient:
-    """A line to the gateway as the door has it; it finds the next server under the same name."""
-    transport = httpx.AsyncHTTPTransport(uds=str(place.home / "door" / "gateway.sock"))
-    return httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=20)
 
 
 async def _some_seq(place: Installation, playing: asyncio.Task[None], notes: int) -> int:
