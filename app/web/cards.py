@@ -116,7 +116,11 @@ async def _facts(web: Web, action: Action) -> tuple[Fact, ...]:
     grade = "Helm owns the only path" if action.grade == "structural" else "a hook in the container asks first"
     policy = f"policy {short_hash(digest)}" if digest else ""
     return (
-        Fact("Caught by", f"rule {action.rule}" if action.rule else action.reason_code, action.reason_code),
+        Fact(
+            "Caught by" if action.approval else "Released by",
+            f"rule {action.rule}" if action.rule else action.reason_code,
+            action.reason_code,
+        ),
         Fact("Risk", action.risk, policy),
         Fact("Enforcement", action.grade, grade),
     )

@@ -60,15 +60,21 @@ def state_words(run: Run) -> tuple[str, str]:
         case "stopping":
             return "Its container is being killed.", "It counts as stopped only when all of it is gone."
         case "interrupted":
-            return run.message, "Nothing of it runs now. Stop it to close its log, or run it again."
+            return sentence(run.message), "Nothing of it runs now. Stop it to close its log, or run it again."
         case "failed":
-            return run.message or run.reason_code, remedy_of(run.reason_code)
+            return sentence(run.message or run.reason_code), remedy_of(run.reason_code)
         case "stopped":
-            return run.message or "A person stopped it.", "Its log stays."
+            return sentence(run.message) or "A person stopped it.", "Its log stays."
         case "finished":
             return "The agent says that it is done.", "Its log stays."
         case _:
             return "", ""
+
+
+def sentence(words: str) -> str:
+    """Words with a stop at their end, so that others can follow."""
+    bare = words.strip()
+    return f"{bare}." if bare and bare[-1] not in ".!?…" else bare
 
 
 def row_of(run: Run, task: str, now_ms: int) -> RunRow:
@@ -116,7 +122,7 @@ def item_of(action: Action, run: Run, now_ms: int) -> InboxItem:
     agent, _ = agent_words(action)
     expires = at(action.expires) or None
     if action.state != "waiting":
-        title = f"Nobody knows whether this happened: {action.title or action.target or action.tool}"
+        title = f"Did it run? {action.title or action.target or action.tool}"
         return InboxItem(
             action.id,
             ItemKind.UNKNOWN,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from app.web.present import REFRESH_INBOX, Op, badge
-from app.web.rows import CallRow, CallState, EndedRow, LaneRow, RunStatus, TextRow
+from app.web.rows import AnswerState, CallRow, CallState, EndedRow, LaneRow, RunStatus, TextRow
+from app.web.views import Answer
 from playwright.async_api import Page, async_playwright, expect
 
 from tests.faces import samples, samples_run
@@ -347,6 +348,56 @@ async def test_stop_asks_first(sit: Sit) -> None:
     assert seat.stage.posted[-1][0] == "/runs/r-1/stop"
 
 
+async def test_an_interrupted_run_offers_to_be_closed_or_run_again(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("run-interrupted")
+    await expect(seat.page.locator("#steer")).to_be_hidden()
+    await expect(seat.page.get_by_role("link", name="Run it again")).to_have_attribute(
+        "href", "/blueprints/market-intel?again=r-1"
+    )
+    await seat.page.get_by_role("button", name="Stop…").click()
+    await expect(seat.page.locator("#stop")).to_contain_text("Its container is gone already")
+    await expect(seat.page.get_by_role("button", name="Leave it open")).to_be_focused()
+
+
+async def test_an_answer_goes_only_forward_and_is_told_to_ears(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("card")
+    await expect(seat.page.locator(".when-open")).to_be_visible()
+
+    def answered(state: AnswerState) -> Op:
+        return seat.stage.faces.answered(samples.card(answer=Answer(state, "allow", "mara", NOW)), NOW)
+
+    seat.send(answered(AnswerState.EXECUTED))
+    await expect(seat.page.locator(".steps .on")).to_have_count(3)
+    await expect(seat.page.locator(".when-open")).to_be_hidden()
+    await expect(seat.page.locator("#say")).to_contain_text("executed")
+    seat.send(answered(AnswerState.RECORDED), badge(6))
+    await expect(seat.page.locator(".nav [data-bind=badge]")).to_have_text("6")
+    await expect(seat.page.locator(".steps .on")).to_have_count(3)
+
+
+async def test_ears_hear_that_the_line_came_back_and_not_every_event(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("run")
+    assert (
+        await seat.page.locator("[data-bind=sync]").evaluate_all("n => n.filter((x) => x.closest('[role=status]'))")
+        == []
+    )
+    seat.stage.frames.put_nowait(1012)
+    await expect(seat.page.locator("#say")).to_have_text("Live again")
+
+
+async def test_a_new_token_is_marked_for_copying(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("settings-new")
+    await seat.page.get_by_role("button", name="Copy").click()
+    await expect(seat.page.locator("#toast")).to_be_visible()
+    assert await seat.page.evaluate("getSelection().toString()") == "helm_" + "k" * 43
+    assert await seat.page.locator(".pwform [autocomplete=username]").count() == 1
+    assert await seat.page.locator("#pw-current").count() == 0
+
+
 async def test_the_theme_is_kept_and_there_before_the_first_paint(sit: Sit) -> None:
     seat = await sit(DESK)
     await seat.open("settings")
@@ -364,7 +415,18 @@ async def test_the_phone_has_tabs_and_large_targets(sit: Sit) -> None:
     await expect(seat.page.locator("#evidence-body")).to_be_visible()
     await expect(seat.page.locator("#tl")).to_be_hidden()
     await seat.page.get_by_role("tab", name="Timeline").click()
-    for name in ("inbox", "card", "runs", "run", "blueprint", "settings", "login-first"):
+    shown = (
+        "inbox",
+        "card",
+        "runs",
+        "run",
+        "run-failed",
+        "run-interrupted",
+        "blueprint",
+        "settings-new",
+        "login-first",
+    )
+    for name in (*shown, "login-first"):
         await seat.page.goto(f"{seat.base}/sample/{name}")
         small = await seat.page.evaluate(SMALL)
         assert small == [], (name, small)
