@@ -16,7 +16,7 @@ from app.door.house import House
 from app.door.limits import FOREVER
 from app.door.log import log
 from app.door.run_door import RunDoor, RunError, check_run_id, forget_folder
-from app.door.sockets import bind_unix, remove
+from app.door.sockets import Mark, bind_unix, mark_of, remove_own
 from app.door.upstreams import UpstreamError, parse_upstreams
 from app.door.wire import Wire, WireError
 
@@ -35,6 +35,7 @@ class Control:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
+        self._mark: Mark | None = None
 
     async def listen(self) -> None:
         """Bind the command socket in the working directory."""
@@ -45,13 +46,14 @@ class Control:
             task.add_done_callback(self._tasks.discard)
 
         sock = bind_unix(SOCKET, 0o600)
+        self._mark = mark_of(SOCKET)
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: Wire(made), sock=sock)
 
     async def close(self) -> None:
         """Stop accepting, cut everything, remove the sockets; the runs' folders stay for the next door."""
         if self._server is not None:
             self._server.close()
-        remove(SOCKET)
+        remove_own(SOCKET, self._mark)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*(door.close() for door in self._runs.values()))

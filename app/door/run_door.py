@@ -13,7 +13,7 @@ from pathlib import Path
 from app.door.exchange import Pool
 from app.door.limits import DIAL_SECONDS, Allowance, Caps
 from app.door.log import log
-from app.door.sockets import bind_unix, remove
+from app.door.sockets import Mark, bind_unix, mark_of, remove, remove_own
 from app.door.upstreams import MODEL_HOSTS, Upstream
 from app.door.wire import Wire, WireError
 
@@ -47,6 +47,7 @@ class RunDoor:
         self._wires: set[Wire] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._mark: Mark | None = None
 
     async def listen(self, serve: Callable[[RunDoor, Wire], asyncio.Task[None]]) -> None:
         """Bind the run's socket; what an earlier door left in its place is replaced. Raises RunError."""
@@ -63,6 +64,7 @@ class RunDoor:
         loop = asyncio.get_running_loop()
         try:
             sock = bind_unix(path, 0o666)
+            self._mark = mark_of(path)
             self._server = await loop.create_unix_server(lambda: Wire(made), sock=sock, backlog=BACKLOG)
         except OSError as error:
             raise RunError(f"the run's socket cannot be made: {error.strerror}") from None
@@ -99,7 +101,7 @@ class RunDoor:
         """Remove the listener and cut every connection."""
         if self._server is not None:
             self._server.close()
-        remove(RUNS / self.run / SOCKET)
+        remove_own(RUNS / self.run / SOCKET, self._mark)
         for wire in list(self._wires):
             wire.abort()
         for task in list(self._tasks):
