@@ -213,7 +213,9 @@ def ask_key(prompt: str, allowed: str) -> str:
         sys.stderr.write(prompt)
         sys.stderr.flush()
         while True:
-            select.select([sys.stdin], [], [])
+            # With an end: a Ctrl-C that comes just before the call would otherwise wait in there for the next key.
+            if not select.select([sys.stdin], [], [], 0.25)[0]:
+                continue
             typed = os.read(sys.stdin.fileno(), 64).decode("utf-8", "replace")
             if "\x1b" in typed:
                 # The rest of an arrow key that came in pieces ends in a letter, and `A` must not allow anything.

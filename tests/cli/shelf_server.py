@@ -58,8 +58,10 @@ async def main() -> None:
     settings = read_settings(os.environ)
     configure_logs(settings.log_level)
     async with serving(settings, sandbox=Shelf(settings.home / "shelf.json")) as server:
+        told = asyncio.create_task(until_signal(server.ended))
+        await asyncio.sleep(0)  # who reads the line may end us at once, and in order
         print(json.dumps({"url": server.settings.url, "login": server.link}), flush=True)
-        await until_signal(server.ended)
+        await told
 
 
 if __name__ == "__main__":
