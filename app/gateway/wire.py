@@ -14,6 +14,7 @@ from app.domain.errors import Forbidden, HelmError, InvalidInput
 from app.domain.ids import is_run_id
 
 MAX_BODY: Final = 8 * 1024 * 1024
+_AT_ONCE_S: Final = 0.1
 T = TypeVar("T")
 Http = Request[Any, Any, Any]
 
@@ -51,15 +52,22 @@ def count(body: Mapping[str, Any], name: str, default: int | None = None) -> int
 
 
 async def while_connected(request: Http, work: Coroutine[Any, Any, T]) -> T | None:
-    """The result of `work`, or None once the caller has gone: an answer that nobody reads keeps nothing waiting."""
+    """The result of `work`, or None once the caller has gone: an answer that nobody reads keeps nothing waiting.
+
+    Most answers are there at once; only who waits longer is watched, and then hears of what happened before, too.
+    """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(request))
+    gone: asyncio.Future[None] | None = None
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task}, timeout=_AT_ONCE_S)
+        if not task.done():
+            gone = asyncio.ensure_future(_gone(request))
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         return task.result() if task.done() else None
     finally:
         task.cancel()
-        gone.cancel()
+        if gone is not None:
+            gone.cancel()
 
 
 async def _gone(request: Http) -> None:

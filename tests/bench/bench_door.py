@@ -314,7 +314,8 @@ async def compared(report: Report, home: Path, port: int, bulk_port: int, proxy:
                 proxy[1],
             )
         )
-    await ask(ways, 1 if report.quick else 3)
+    with report.table("taking requests and streams on every way in turn"):
+        await ask(ways, 1 if report.quick else 3)
     told(report, ways)
     before, began = cpu_of(process.pid), time.perf_counter()
     await one_stream(by_door, "/anthropic/v1/messages", "flood")

@@ -47,9 +47,9 @@ class Report:
         yield
         busy, own, whole = (after - before for after, before in zip(usage(), began, strict=True))
         taken = max(0.0, busy - own) / max(whole, 1e-9)
-        print(
-            f"    other processes took {taken:.0%} of the machine meanwhile, load {os.getloadavg()[0]:.1f}", flush=True
-        )
+        if whole > 0.1:
+            load = os.getloadavg()[0]
+            print(f"    other processes took {taken:.0%} of the machine meanwhile, load {load:.1f}", flush=True)
 
     def row(self, name: str, *cells: str, note: str = "") -> None:
         """A line of the table."""
