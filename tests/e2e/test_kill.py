@@ -72,6 +72,7 @@ async def _check_effects(kills: Kills, client: Client, runs: list[Json]) -> None
     for run in runs:
         events = await client.events(run["id"])
         deeds += deeds_of(events, await _arguments(kills.place, events))
+        _check_messages(kills, run["id"], events)
     for run in runs:
         mine = [deed for deed in deeds if deed.run == run["id"] and deed.tool == "Bash"]
         _check(mine, effects_of(kills.place, run["id"]))
@@ -81,9 +82,17 @@ async def _check_effects(kills: Kills, client: Client, runs: list[Json]) -> None
     mails = [deed for deed in deeds if deed.tool.endswith("send_email")]
     assert all(deed.forwarded for deed in mails if deed.outcome == "executed")
     _check(mails, letters)
-    kills.counts.update({f"outcome {deed.outcome}": 1 for deed in deeds if deed.outcome == "none"})
     for deed in deeds:
         kills.counts[f"calls {deed.outcome}"] += 1
+
+
+def _check_messages(kills: Kills, run: str, events: list[Json]) -> None:
+    """Each acknowledged message is in its run once, and was handed over at most once."""
+    told = Counter((event["name"], event["body"].get("control_id")) for event in events)
+    for name in (name for name, where in kills.books.steered.items() if where == run):
+        assert told["control.requested", name] == 1, f"message {name} is lost or doubled"
+        assert told["steering.delivered", name] <= 1 and told["steering.seen", name] <= 1
+        kills.counts["messages delivered"] += told["steering.delivered", name]
 
 
 async def _arguments(place: Installation, events: list[Json]) -> Mapping[str, Any]:
