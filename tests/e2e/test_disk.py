@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @dataclass
 class Disk:
-    """Room that can be taken and given back: a small file system of its own, or, where none may be mounted, a limit on files."""
+    """Room that can be taken and given back: a small file system, or, where none may be mounted, a limit on files."""
 
     folder: Path
     mounted: bool
