@@ -22,7 +22,7 @@ from app.adapters.door_process import DOOR_UID, DoorProcess, prepare_folders
 from app.adapters.door_watch import DoorWatch
 from app.adapters.keys import make_signer, read_secret, signer, write_secret
 from app.adapters.listeners import listener, stopped, unix_socket, until_started
-from app.adapters.policies import PolicyLibrary, load_library
+from app.adapters.policies_live import LiveLibrary
 from app.adapters.providers import DEMO_KEY_FILE, ProviderDirectory, set_key
 from app.adapters.sandbox import Containers, Folders
 from app.adapters.sqlite.connection import lock_file
@@ -36,7 +36,7 @@ from app.domain.content import KeyStatement
 from app.domain.errors import BadConfig, EngineUnavailable, NotFound
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import LogOpened, PolicySet
+from app.domain.payloads import LogOpened
 from app.domain.receipt import parse
 from app.domain.schema import SCHEMA_DIGEST
 from app.domain.signing import Signer, sha256
@@ -48,6 +48,7 @@ from app.services.gate import Gate
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
+from app.services.policies import PolicyWatch
 from app.services.previews import Previews
 from app.services.recovery import recover
 from app.services.runs import Runs
@@ -179,7 +180,8 @@ class DemoWorld:
 def build_services(
     settings: Settings,
     opened: OpenLog,
-    library: PolicyLibrary,
+    library: LiveLibrary,
+    policies: PolicyWatch,
     providers: ProviderDirectory,
     sandbox: Sandbox,
     door: DoorControl,
@@ -202,21 +204,9 @@ def build_services(
         previews=Previews(),
         library=library,
         providers=providers,
-        health=Health(ledger, sandbox, providers, door.state),
+        health=Health(ledger, sandbox, providers, door.state, policies.notice),
         clock=clock,
     )
-
-
-async def record_policies(ledger: Ledger, library: PolicyLibrary) -> None:
-    """A `policy.set` receipt for each bundle whose text is not the one that was recorded last."""
-    known: dict[str, str] = {}
-    after = -1
-    while page := await ledger.read.events(after=after, run=SYSTEM_RUN, limit=500):
-        known |= {e.payload.bundle: e.payload.digest for e in page if isinstance(e.payload, PolicySet)}
-        after = page[-1].seq
-    for bundle in library.bundles():
-        if known.get(bundle.name) != bundle.digest:
-            await ledger.record(SYSTEM_RUN, Draft(PolicySet(bundle.name, bundle.digest, "file")))
 
 
 def ensure_secret(path: Path) -> bytes:
@@ -232,7 +222,7 @@ def ensure_secret(path: Path) -> bytes:
 async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> AsyncIterator[Services]:
     """Everything but the faces: log, door, gateway, recovery. Ends in the order that loses nothing."""
     prepare_home(settings)
-    library = load_library(settings.policies)
+    library = LiveLibrary(settings.policies)
     async with AsyncExitStack() as stack:
         opened = await stack.enter_async_context(open_log(settings))
         prepare_folders(settings.door_folder, settings.keys / "providers", DOOR_UID if os.geteuid() == 0 else None)
@@ -244,13 +234,14 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         if sandbox is None:
             sandbox = docker_sandbox(settings)
         door = DoorControl(settings.door_folder)
-        services = build_services(settings, opened, library, providers, sandbox, door)
-        await record_policies(opened.ledger, library)
+        policies = PolicyWatch(opened.ledger, library, SystemClock())
+        services = build_services(settings, opened, library, policies, providers, sandbox, door)
+        await policies.announce(library)
         gateway = await _open_faces(stack, settings, services)
         await recover(opened.ledger, services.runs, sandbox)
         await gateway.serve()
-        watcher = asyncio.create_task(services.approvals.watch(), name="approvals")
-        stack.push_async_callback(_cancelled, watcher)
+        for name, watch in (("approvals", services.approvals.watch()), ("policies", policies.watch())):
+            stack.push_async_callback(_cancelled, asyncio.create_task(watch, name=name))
         sweeper = asyncio.create_task(_sweep(services, sandbox, door), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
         stack.push_async_callback(services.runs.let_go)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.adapters.policies import PolicyLibrary, load_library
+from app.adapters.policies import load_library
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
@@ -23,7 +23,7 @@ from app.domain.ids import SYSTEM_RUN
 from app.domain.payloads import LogOpened
 from app.domain.run import Action, Run
 from app.domain.signing import Signer
-from app.ports import EngineStatus, Exit, Start
+from app.ports import EngineStatus, Exit, Library, Start
 from app.services.approvals import Approvals
 from app.services.egress import Egress
 from app.services.gate import Gate
@@ -195,7 +195,7 @@ async def house(
     *,
     slots: int = 4,
     sandbox: ShelfSandbox | None = None,
-    library: PolicyLibrary = LIBRARY,
+    library: Library = LIBRARY,
     check: bool = True,
 ) -> AsyncIterator[House]:
     """Open a house in `home` (again, where there was one); its log is checked when it is left."""
@@ -224,7 +224,7 @@ async def house(
 
 
 def _services(
-    ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: PolicyLibrary
+    ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
     gate = Gate(ledger, library, clock)
     approvals = Approvals(ledger, gate, clock)

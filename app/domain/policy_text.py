@@ -36,6 +36,20 @@ def bundle_digest(files: Mapping[str, str]) -> str:
     return "sha256:" + hashlib.sha256(canonical_bytes(listing)).hexdigest()
 
 
+def change_digest(before: Mapping[str, str], after: Mapping[str, str], root: str) -> str:
+    """`sha256:` over the canonical listing of the files that differ: path (from `root` on), sha256 before and after,
+    null where there was or is none."""
+    listing = []
+    for path in sorted({*before, *after}):
+        old, new = (
+            hashlib.sha256(files[path].encode("utf-8")).hexdigest() if path in files else None
+            for files in (before, after)
+        )
+        if old != new:
+            listing.append({"path": path[max(path.rfind("/" + root), 0) :].lstrip("/"), "before": old, "after": new})
+    return "sha256:" + hashlib.sha256(canonical_bytes(listing)).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One folder's own text: its rules and tools, and the bundles that it builds on, which stand after its own rules

@@ -22,15 +22,22 @@ class HealthReport:
     version: str
     log: str
     size: int
+    policies: str = ""
 
 
 class Health:
     """Asks every part that a run depends on."""
 
     def __init__(
-        self, ledger: Ledger, sandbox: Sandbox, providers: Providers, door: Callable[[], Awaitable[str]]
+        self,
+        ledger: Ledger,
+        sandbox: Sandbox,
+        providers: Providers,
+        door: Callable[[], Awaitable[str]],
+        policies: Callable[[], str] = str,
     ) -> None:
         self._ledger, self._sandbox, self._providers, self._door = ledger, sandbox, providers, door
+        self._policies = policies
 
     async def check(self) -> HealthReport:
         """The state of ledger, door and engine now."""
@@ -44,4 +51,5 @@ class Health:
             version=__version__,
             log=self._ledger.log,
             size=self._ledger.head + 1,
+            policies=self._policies(),
         )

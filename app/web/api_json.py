@@ -102,6 +102,7 @@ def health_json(report: HealthReport) -> dict[str, Any]:
         "ok": report.ok,
         "ledger": report.ledger,
         "door": report.door,
+        "policies": report.policies,
         "engine": {
             "ok": report.engine.ok,
             "version": report.engine.version,

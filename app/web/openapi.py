@@ -97,7 +97,7 @@ ANSWERS: Final[dict[str, Schema]] = {
     "Blueprints": _list("blueprints", "Blueprint"),
     "Health": _open(
         ok=FLAG,
-        **dict.fromkeys(("ledger", "door", "version", "log"), TEXT),
+        **dict.fromkeys(("ledger", "door", "policies", "version", "log"), TEXT),
         engine=_open(ok=FLAG, version=TEXT, reason=TEXT, remedy=TEXT),
         providers={"type": "object", "additionalProperties": FLAG},
         slots=_open(used=COUNT, total=COUNT),

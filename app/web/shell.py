@@ -36,6 +36,8 @@ async def notices_of(request: Req) -> tuple[Notice, ...]:
         notices.append(Notice("The log cannot be written, so nothing is released.", report.ledger))
     if report.door:
         notices.append(Notice("The door does not answer, so nothing leaves a container.", report.door))
+    if report.policies:
+        notices.append(Notice("An edit of the policies is not in force.", report.policies))
     if not report.engine.ok:
         notices.append(Notice(report.engine.reason or "No container can be started.", report.engine.remedy))
     return tuple(notices)
