@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.front import PHONE, Front, Seat, ended, front, start_run, texts
+from tests.e2e.front import PHONE, SMALL, Front, Seat, ended, front, start_run, texts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.docker, pytest.mark.timeout(300)]
 expect.set_options(timeout=60_000)
@@ -75,9 +75,12 @@ async def test_a_run_is_watched_steered_allowed_and_its_log_verifies(house: Fron
     assert "To: leadership@example.com" in letter
     shown = await desk.rows()
     assert len(shown) == len(set(shown))
-    await desk.page.reload()
-    await desk.live()
-    assert await desk.rows() == shown
+    # What came in live is what a page shows that is opened now.
+    await beside.page.set_viewport_size({"width": 1440, "height": 900})
+    await beside.go(desk.page.url.removeprefix(desk.base))
+    assert await beside.rows() == shown
+    for part in ("#spend-body td", "#spend-body dd", "#egress-body td:not(:last-child)"):
+        await expect(desk.page.locator(part)).to_have_text(list(await texts(beside.page.locator(part))))
 
     await desk.go("/evidence")
     await desk.page.get_by_role("button", name="Check the log now").click()
@@ -91,6 +94,7 @@ async def test_a_denial_on_the_phone_is_read_by_the_agent(house: Front) -> None:
     await expect(phone.page.locator(".ask[data-open]")).to_have_count(1)
     await phone.go("/inbox")
     await phone.page.locator("#inbox-list .it").first.tap()
+    await expect(phone.page.locator("main.inbox.open")).to_be_visible()
     await phone.page.locator("[data-payload-end]").scroll_into_view_if_needed()
     await phone.page.get_by_role("button", name="Allow once").tap()
     await expect(phone.page.locator(".steps li.on")).to_have_text(["recorded", "delivered", "executed"])
@@ -143,6 +147,33 @@ async def test_a_cut_line_and_a_restart_lose_nothing_and_repeat_nothing(house: F
     await desk.live()
     assert await desk.rows() == shown
     assert len(shown) == len(set(shown))
+
+
+async def test_every_page_fits_the_smallest_phone(house: Front) -> None:
+    phone = await house.sit(SMALL)
+    await house.sign_in_by_link(phone)
+    pages = ["/inbox", "/runs", "/blueprints", "/evidence", "/settings"]
+    for path in pages:
+        await phone.go(path)
+    run = await start_run(phone, "market-brief")
+    question = phone.page.locator(".ask[data-open] a", has_text="Review")
+    card = str(await question.get_attribute("href"))
+    for size in (PHONE, SMALL):
+        await phone.page.set_viewport_size({"width": size[0], "height": size[1]})
+        for path in (run, card, *pages):
+            await phone.go(path)
+            await phone.look()
+        await phone.go(run)
+        for tab in ("spend", "egress", "evidence"):
+            await phone.page.locator(f"#tab-{tab}").tap()
+            await phone.look()
+    await phone.go(card)
+    await phone.page.get_by_role("button", name="Deny…").tap()
+    await phone.look()
+    await phone.page.locator(".acts .denybox").get_by_role("button", name="Deny", exact=True).tap()
+    await expect(phone.page.locator(".fate")).to_contain_text("You denied this")
+    await phone.go(run)
+    await ended(phone)
 
 
 async def test_signing_out_another_device_ends_its_page(house: Front) -> None:
