@@ -214,7 +214,9 @@ async def front(**more: str) -> AsyncIterator[Front]:
         async with async_playwright() as playwright:
             made.browser = await playwright.chromium.launch(
                 executable_path=browser_path(),
-                args=["--no-sandbox"],
+                # Without: a Docker network that anybody makes on this machine ends every HTTP/2 session of the browser
+                # (ERR_NETWORK_CHANGED), and with it whatever page is being loaded.
+                args=["--no-sandbox", "--disable-http2"],
                 env={**os.environ, "HOME": str(folder)},
             )
             yield made
