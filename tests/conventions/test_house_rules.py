@@ -94,7 +94,9 @@ def test_every_kind_of_receipt_has_a_class_of_its_own() -> None:
 def test_no_lock_or_build_file_names_a_host() -> None:
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     watched = [
-        f for f in files if "lock" in f or "requirements" in f or "Dockerfile" in f or f == "Makefile" or ".ci" in f
+        f
+        for f in files
+        if f.endswith(".lock") or "requirements" in f or "Dockerfile" in f or f == "Makefile" or ".ci" in f
     ]
     assert watched
     for name in watched:
