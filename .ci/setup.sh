@@ -184,7 +184,7 @@ engine_and_image() {
 browser_here() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
 
 test_needs() {
-    local wanted=(caddy libnss3-tools fonts-liberation fonts-inter git openssh-client iptables) missing
+    local wanted=(caddy libnss3-tools fonts-liberation fonts-inter git openssh-client iptables libatomic1) missing
     command -v dpkg-query >/dev/null || return 0
     # Ubuntu's chromium is a snap, which needs a running snapd; Playwright brings its own there.
     if ! browser_here >/dev/null && ! grep -qx 'ID=ubuntu' /etc/os-release; then
