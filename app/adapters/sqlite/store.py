@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from app.adapters.sqlite.connection import open_writer
 from app.adapters.sqlite.ddl import DERIVED_TABLES
@@ -23,8 +23,19 @@ from app.domain.run import Run
 from app.ports import Batch
 
 T = TypeVar("T")
-_RUN_SQL = f"INSERT OR REPLACE INTO run VALUES({','.join('?' * 13)})"
-_ACTION_SQL = f"INSERT OR REPLACE INTO action VALUES({','.join('?' * 14)})"
+
+
+def _upsert(table: str, changing: str) -> str:
+    """Insert a row, or change these columns of the one that is there. Written out instead of OR REPLACE, which makes
+    every index entry of the row anew, and would take another row's place where only its number or key is the same."""
+    sets = ",".join(f"{name}=excluded.{name}" for name in changing.split())
+    marks = ",".join("?" * _COLUMNS[table])
+    return f"INSERT INTO {table} VALUES({marks}) ON CONFLICT(id) DO UPDATE SET {sets}"
+
+
+_COLUMNS: Final = {"run": 13, "action": 14}
+_RUN_SQL: Final = _upsert("run", "status live waiting unknown spent_micro last_ts last_seq state")
+_ACTION_SQL: Final = _upsert("action", "approval state status expires ended_ts cost_micro doc")
 
 
 class SqliteStore:
