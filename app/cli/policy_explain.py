@@ -70,8 +70,8 @@ def _explained(settings: Settings, intent: Event, verdict: Event, answer: Event 
     assert isinstance(asked, IntentRecorded) and isinstance(given, VerdictGiven)  # noqa: S101 - narrowed by _find_verdict
     inputs = json.loads(verdict.content("inputs") or b"null")
     bundle, texts, note = _bundle_of(settings, given.policy_digest)
-    judged = given.evaluator.startswith("helm-policy/")
-    steps = explain_inputs(bundle, inputs) if bundle and judged and isinstance(inputs, dict) else []
+    note = _outside_rules(given) or note
+    steps = explain_inputs(bundle, inputs) if bundle and not note and isinstance(inputs, dict) else []
     reason = Reason(given.reason_code) if given.reason_code in set(Reason) else None
     return {
         "seq": verdict.seq,
@@ -90,10 +90,19 @@ def _explained(settings: Settings, intent: Event, verdict: Event, answer: Event 
         "evaluator": given.evaluator,
         "inputs": inputs,
         "bundle": bundle.name if bundle else "",
-        "note": note if judged else "It was refused by the gate itself, whatever the policy said.",
+        "note": note,
         "steps": [_step_json(step, texts) for step in steps],
         "answer": _answer_json(answer) if answer is not None else None,
     }
+
+
+def _outside_rules(given: VerdictGiven) -> str:
+    """Where no rule had a say: who refused. Empty where the rules were asked."""
+    if not given.evaluator.startswith("helm-policy/"):
+        return "It was refused by the gate itself, whatever the policy said."
+    if not given.rule_ids and given.reason_code != Reason.NO_RULE_MATCHED:
+        return "It was refused before any rule was asked."
+    return ""
 
 
 def _bundle_of(settings: Settings, digest: str) -> tuple[Bundle | None, dict[str, str], str]:

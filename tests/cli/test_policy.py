@@ -138,6 +138,13 @@ def test_explain_shows_the_rule_its_lines_what_it_read_and_why_others_did_not_ma
     assert same["seq"] == facts["seq"], "the intent leads to its verdict"
 
 
+def test_explain_blames_no_rule_for_what_was_refused_before_them(story: tuple[Path, dict[str, int]]) -> None:
+    for verdict in ("v4", "v5"):
+        facts = _explain(story, f"#{story[1][verdict]}", "--json").document
+        assert (facts["decision"], facts["rule_ids"], facts["steps"]) == ("DENY", [], [])
+        assert facts["note"] == "It was refused before any rule was asked."
+
+
 def test_explain_tells_the_policys_verdict_and_the_persons_answer_apart(story: tuple[Path, dict[str, int]]) -> None:
     facts = _explain(story, f"#{story[1]['v7']}", "--json").document
     assert (facts["decision"], facts["seq"]) == ("ESCALATE", story[1]["v6"])
