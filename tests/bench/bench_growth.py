@@ -42,7 +42,7 @@ SIZES: Final = (1_000, 10_000, 100_000, 1_000_000)
 ROUNDS: Final = 15
 EACH: Final = 20
 STARTS: Final = 3
-BUILD_S: Final = 170
+BUILD_S: Final = 130
 
 
 async def build(report: Report, folder: Path, sizes: tuple[int, ...]) -> dict[int, Path]:

@@ -37,6 +37,7 @@ class Report:
     """The figures of one benchmark, printed as they come."""
 
     quick: bool = False
+    kept: Path | None = None  # where the goals go as they are told: a benchmark that is cut off has told some
     goals: list[Goal] = field(default_factory=list)
 
     @contextmanager
@@ -62,6 +63,8 @@ class Report:
     def goal(self, measure: str, goal: str, measured: str, met: bool | None) -> None:
         """Set a goal beside what was measured."""
         self.goals.append(Goal(measure, goal, measured, met))
+        if self.kept is not None:
+            self.kept.write_text(json.dumps([asdict(told) for told in self.goals]))
         print("  > " + self.goals[-1].line(), flush=True)
 
 
@@ -72,10 +75,7 @@ def run(measure: Callable[[Report], None]) -> None:
     parser.add_argument("--goals", type=Path)
     given = parser.parse_args()
     logging.disable(logging.WARNING)
-    report = Report(given.quick)
-    measure(report)
-    if given.goals is not None:
-        given.goals.write_text(json.dumps([asdict(goal) for goal in report.goals]))
+    measure(Report(given.quick, given.goals))
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

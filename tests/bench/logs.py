@@ -30,9 +30,12 @@ from app.domain.receipt import POLICY, Actor
 from app.services.ledger import Ledger
 from app.settings import read_settings
 
+from tests.house import LIBRARY
+
 AGENT: Final = Actor("agent", "lead", "agent")
 DIGEST: Final = "sha256:" + "0" * 64
 WHEN: Final = "2026-11-21T00:00:00.000Z"
+_POLICY: Final = LIBRARY.bundles_by_name["default"].digest
 EXPIRES: Final = "2099-01-01T00:00:00.000Z"
 RUN: Final = 1_000
 BATCH: Final = 250
@@ -63,14 +66,16 @@ def group(at: int) -> list[Draft]:
 
 def _verdict(action: str) -> VerdictGiven:
     inputs = Content.of(b'{"tool":"Bash"}', JSON)
-    return VerdictGiven(action, "ALLOW", "POLICY_ALLOW", ("read",), DIGEST, "helm-gate", inputs, EXPIRES, (), "low", "")
+    return VerdictGiven(
+        action, "ALLOW", "POLICY_ALLOW", ("read",), _POLICY, "helm-gate", inputs, EXPIRES, (), "low", ""
+    )
 
 
 async def open_run(ledger: Ledger, number: int) -> str:
     """A run with a number of its own."""
     name = run_id(1_795_000_000_000 + number, hashlib.sha256(b"%d" % number).digest())
     task = Content.text("Look at everything in the workspace.")
-    created = RunCreated(number, "bench", task, "lead", "m", "b", DIGEST, "default", DIGEST, "helm-gate", 10**9)
+    created = RunCreated(number, "bench", task, "lead", "m", "b", DIGEST, "default", _POLICY, "helm-gate", 10**9)
     await ledger.record(name, Draft(created))
     return name
 
