@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.kit import ROOT, finished, free_port, helm, served, started, until
+from tests.cli.kit import ROOT, finished, free_port, helm, served, started
 
 
 def mode_of(path: Path) -> int:
