@@ -158,9 +158,7 @@ def _goals(report: Report, found: dict[tuple[str, int], Load]) -> None:
     allowed = 4 * empty + fsync
     met = None if report.quick else full < allowed  # one round of a disk that others use is no floor
     told = f"{ms(full)} (empty {ms(empty)}, commit {ms(fsync)}: {full / allowed:.1f}x of what is allowed)"
-    report.goal(
-        "verdict end to end, p50 at 1 client", f"< 4 x empty + one commit = {ms(allowed)}", told, met
-    )
+    report.goal("verdict end to end, p50 at 1 client", f"< 4 x empty + one commit = {ms(allowed)}", told, met)
     tail = min(found["full", 1].tails)
     report.goal("verdict end to end, p99 at 1 client", "< 3 ms", ms(tail), tail < 0.003)
     most = found["full", 64]
