@@ -39,6 +39,7 @@ async def test_a_server_that_is_killed_at_any_moment_loses_repeats_and_releases_
         await client.close()
         assert await place.stop() == 0
         kills.tail.advance()
+        assert kills.watcher.seen == list(enumerate(kills.tail.ids[: len(kills.watcher.seen)]))
         report = place.check()
         assert report.ok, report.errors
         await until(lambda: _nothing_left(place, runs), "the end of every helper process")
