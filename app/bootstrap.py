@@ -33,13 +33,13 @@ from app.demo import DEMO_KEY, World, start_world
 from app.domain.canonical import b64, canonical_bytes
 from app.domain.chain import Chain
 from app.domain.content import KeyStatement
-from app.domain.errors import BadConfig, EngineUnavailable, NotFound
+from app.domain.errors import BadConfig, EngineUnavailable, LogCorrupt, NotFound
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
 from app.domain.payloads import LogOpened
-from app.domain.receipt import parse
+from app.domain.receipt import BadReceipt, parse, verify_signature
 from app.domain.schema import SCHEMA_DIGEST
-from app.domain.signing import Signer, sha256
+from app.domain.signing import Signer, Verifier, sha256
 from app.gateway.app import create_gateway_app
 from app.ports import RunFilter, Sandbox
 from app.services.approvals import Approvals
@@ -60,6 +60,7 @@ from app.settings import ROOT, Settings
 log = structlog.get_logger("helm")
 
 RECEIPT_KEY: Final = "receipt-0"
+TAIL: Final = 256
 _SWEEP_S: Final = 60.0
 _DOOR_S: Final = 20.0
 
@@ -112,6 +113,7 @@ async def open_log(settings: Settings) -> AsyncIterator[OpenLog]:
         try:
             if first:
                 _check_key(first[0][1], key)
+                await _check_tail(reader, key)
             else:
                 await ledger.record(SYSTEM_RUN, Draft(_log_opened(origin, key)))
             yield OpenLog(ledger, store, reader, key)
@@ -139,6 +141,18 @@ def _check_key(first_line: bytes, key: Signer) -> None:
     stated = {statement.public for statement in opened.keys} if isinstance(opened, LogOpened) else set()
     if b64(key.public) not in stated:
         raise BadConfig("the signing key is not the one that this log was opened with; restore the right one")
+
+
+async def _check_tail(reader: SqliteReader, key: Signer) -> None:
+    """Early warning: the newest receipts must still be what was signed. The whole log is `helm verify-log`'s work."""
+    verifier = Verifier.of(key.public)
+    for seq, line in await reader.lines(after=await reader.size() - 1 - TAIL, limit=TAIL):
+        try:
+            receipt = parse(line)
+        except BadReceipt as error:
+            raise LogCorrupt(f"receipt #{seq} cannot be read ({error.code}); run: helm verify-log") from None
+        if not verify_signature(receipt, verifier):
+            raise LogCorrupt(f"receipt #{seq} is not what was signed; run: helm verify-log")
 
 
 def _log_opened(origin: str, key: Signer) -> LogOpened:
