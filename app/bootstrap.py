@@ -61,6 +61,7 @@ log = structlog.get_logger("helm")
 
 RECEIPT_KEY: Final = "receipt-0"
 TAIL: Final = 256
+_GATEWAY_CUT_S: Final = 1.0  # a held hook is cut, never answered: its runner asks the next server
 _SWEEP_S: Final = 60.0
 _DOOR_S: Final = 20.0
 
@@ -287,7 +288,7 @@ class _Gateway:
         if self._task is None:
             self._socket.close()
         else:
-            await stopped(self._server, self._task)
+            await stopped(self._server, self._task, cut_after_s=_GATEWAY_CUT_S)
 
 
 async def _open_faces(stack: AsyncExitStack, settings: Settings, services: Services) -> _Gateway:
