@@ -15,7 +15,7 @@ import orjson
 from app.domain.canonical import b64, canonical_bytes, strict_loads, unb64
 from app.domain.errors import InvalidInput, TooLarge
 from app.domain.ids import is_digest
-from app.domain.payloads import PAYLOADS, Payload
+from app.domain.payloads import Payload
 from app.domain.schema import KINDS, decode
 from app.domain.signing import SIGNATURE_BYTES, Signer, Verifier, pae, sha256
 from app.domain.times import ms_of
@@ -353,8 +353,3 @@ def _payload(fields: Mapping[str, Any]) -> Payload:
     if any(name not in payload.requires and name not in payload.optional for name in given):
         _refuse("a reference is not one of this kind")
     return payload
-
-
-def kinds() -> tuple[str, ...]:
-    """Every kind and event type there is, as `kind` or `kind:etype`, sorted."""
-    return tuple(sorted(f"{kind}:{etype}" if etype else kind for kind, etype in PAYLOADS))

@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
-from app.domain.canonical import MAX_INT, canonical_bytes, unb64
+from app.domain.canonical import MAX_INT, canonical_bytes
 from app.domain.content import COMMIT_ALG, Content
 from app.domain.errors import InvalidInput
 from app.domain.ids import is_digest
@@ -227,17 +227,6 @@ def contents_of(payload: Payload) -> dict[str, Content]:
     """The contents that a payload commits to, by field name."""
     pairs = ((name, getattr(payload, name)) for name in _CONTENTS[type(payload)])
     return {name: value for name, value in pairs if value is not None}
-
-
-def check_base64(text: str, size: int, name: str) -> bytes:
-    """The bytes behind canonical base64 of exactly `size` bytes. Raises BadBody."""
-    try:
-        data = unb64(text)
-    except InvalidInput as error:
-        raise BadBody(f"{name}: {error.message}") from None
-    if len(data) != size:
-        raise BadBody(f"{name} has {len(data)} bytes, not {size}")
-    return data
 
 
 def _form(hint: Any) -> Any:
