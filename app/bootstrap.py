@@ -36,7 +36,7 @@ from app.domain.content import KeyStatement
 from app.domain.errors import BadConfig, EngineUnavailable, LogCorrupt, NotFound
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import LogOpened
+from app.domain.payloads_log import LogOpened
 from app.domain.receipt import BadReceipt, parse, verify_signature
 from app.domain.schema import SCHEMA_DIGEST
 from app.domain.signing import Signer, Verifier, sha256

@@ -14,6 +14,7 @@ from app.domain.merkle import Frontier
 from app.domain.policy import Bundle
 from app.domain.pricing import Price
 from app.domain.run import Action, Run, Steering
+from app.domain.standing import Standing
 
 
 class Clock(Protocol):
@@ -33,6 +34,7 @@ class Batch:
     runs: dict[str, Run] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
     steering: dict[str, tuple[str, Steering]] = field(default_factory=dict)  # id -> (run, message)
+    standing: Standing | None = None  # as the batch leaves it, where it changed
 
 
 class LogStore(Protocol):
@@ -48,6 +50,10 @@ class LogStore(Protocol):
 
     def fold(self, run: str) -> Run | None:
         """The run as its durable events make it."""
+        ...
+
+    def standing(self) -> Standing:
+        """What outlives the runs, as the durable events make it."""
         ...
 
     def claimed(self, claims: Sequence[str]) -> tuple[str, int] | None:

@@ -14,6 +14,7 @@ from app.domain.merkle import Frontier, frontier_of
 from app.domain.payloads import RunClosed
 from app.domain.receipt import parse
 from app.domain.run import Action, Run, Steering
+from app.domain.standing import Standing
 from app.ports import Batch, RunFilter
 
 Fault = Literal["before", "after"]
@@ -47,6 +48,7 @@ class MemoryStore:
         self.runs: dict[str, Run] = {}
         self.actions: dict[str, Action] = {}
         self.messages: dict[str, tuple[str, Steering]] = {}
+        self.settled = Standing()
         self.faults: list[Fault] = []
         self.writes = 0
 
@@ -64,6 +66,9 @@ class MemoryStore:
     def fold(self, run: str) -> Run | None:
         return self.runs.get(run)
 
+    def standing(self) -> Standing:
+        return self.settled
+
     def claimed(self, claims: Sequence[str]) -> tuple[str, int] | None:
         taken = sorted((self.claims[claim], claim) for claim in claims if claim in self.claims)
         return (taken[0][1], taken[0][0]) if taken else None
@@ -78,6 +83,7 @@ class MemoryStore:
         self.runs.update(batch.runs)
         self.actions.update(batch.actions)
         self.messages.update(batch.steering)
+        self.settled = batch.standing or self.settled
         if fault == "after":
             raise LedgerUnavailable("the disk did not answer")
 

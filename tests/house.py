@@ -20,7 +20,7 @@ from app.domain.content import KeyStatement
 from app.domain.errors import EngineUnavailable, NotFound
 from app.domain.events import Draft, Event
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import LogOpened
+from app.domain.payloads_log import LogOpened
 from app.domain.run import Action, Run
 from app.domain.signing import Signer
 from app.ports import EngineStatus, Exit, Library, Start

@@ -22,15 +22,14 @@ from app.domain.payloads import (
     Controlled,
     Dispatched,
     IntentRecorded,
-    LogOpened,
     McpForwarded,
     OutcomeRecorded,
-    PolicySet,
     RunClosed,
     RunCreated,
     RunNoted,
     VerdictGiven,
 )
+from app.domain.payloads_log import LogOpened, PolicySet
 from app.domain.receipt import PAYLOAD_TYPE, POLICY, Actor, genesis_prev, parse, receipt_id
 from app.domain.signing import Signer, pae
 from app.domain.times import ms_of, text_of

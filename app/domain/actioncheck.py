@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from app.domain.approval import binding_of
 from app.domain.canonical import canonical_bytes, strict_loads, unb64
 from app.domain.errors import InvalidInput
 from app.domain.logreport import Findings
@@ -14,13 +15,16 @@ from app.domain.payloads import (
     ApprovalDecided,
     ApprovalRequested,
     Dispatched,
+    GrantGiven,
     IntentRecorded,
     McpForwarded,
     OutcomeRecorded,
     RunClosed,
     VerdictGiven,
 )
+from app.domain.reasons import Reason
 from app.domain.receipt import Receipt
+from app.domain.standing import Standing
 from app.domain.times import ms_of
 
 MAX_STATEMENT: Final = 16_384
@@ -55,7 +59,8 @@ class Deed:
 
     id: str
     intent: str
-    args: str
+    said: IntentRecorded
+    args: str  # commitment of the arguments that may run: an answer may put others in their place
     actor: tuple[str, str]
     verdict: str = ""
     judged: VerdictGiven | None = None
@@ -74,6 +79,9 @@ class RunActions:
 
     findings: Findings
     policies: set[str]
+    run: str = ""
+    blueprint: str = ""
+    standing: Standing = field(default_factory=Standing)  # as of the receipt before the one that is applied
     deeds: dict[str, Deed] = field(default_factory=dict)
     known: dict[str, Named] = field(default_factory=dict)  # receipt id -> its kind and action
     questions: dict[str, Question] = field(default_factory=dict)  # by approval id
@@ -100,7 +108,7 @@ class RunActions:
         deed = found[1]
         if getattr(p, "action_id", deed.id) != deed.id:
             self._bad("E_ACT_NO_INTENT", receipt, "the action is not the one of the intent that is referred to")
-        if not isinstance(p, McpForwarded):
+        if not isinstance(p, (McpForwarded, GrantGiven)):
             self.known[receipt.id] = receipt.kind, deed
         rule(self, receipt, p, deed)
 
@@ -112,7 +120,7 @@ class RunActions:
         if p.idempotency_key in self.keys:
             self.findings.add("E_ACT_DUP_INTENT", receipt.seq, "a second intent with the same idempotency key")
         self.keys.add(p.idempotency_key)
-        deed = Deed(p.action_id, receipt.id, p.args.digest, (receipt.actor.type, receipt.actor.id))
+        deed = Deed(p.action_id, receipt.id, p, p.args.digest, (receipt.actor.type, receipt.actor.id))
         self.deeds[p.action_id] = deed
         self.known[receipt.id] = receipt.kind, deed
         if p.door in ("tool", "mcp"):
@@ -131,6 +139,8 @@ class RunActions:
             self._bad("E_POLICY_DIGEST", receipt, "the policy is neither the run's nor one that was announced")
         if deed.judged is not None and p.decision == "ALLOW":
             self._released_by(receipt, deed)
+        if p.grant is not None or p.reason_code == Reason.GRANTED.value:
+            self._granted(receipt, p, deed)
         deed.verdict, deed.judged = receipt.id, p
 
     def _released_by(self, receipt: Receipt, deed: Deed) -> None:
@@ -143,16 +153,55 @@ class RunActions:
         if "deny" in answers or answers.count("approve") < max(1, question.asked.quorum):
             self._bad("E_APPR_QUORUM", receipt, "allowed without the answers that the question asked for")
 
+    # (8e) a grant releases only what it was given for, while it stands
+
+    def _granted(self, receipt: Receipt, p: VerdictGiven, deed: Deed) -> None:
+        grant = self.standing.grants.get(p.grant or "")
+        if grant is None or p.decision != "ALLOW":
+            self._bad("E_GRANT_UNKNOWN", receipt, "allowed by a grant that nobody gave")
+            return
+        if not grant.left or (p.grant_use or 0) != grant.used + 1:
+            self._bad("E_GRANT_SPENT", receipt, "the grant was revoked, or this is not its next use")
+        if ms_of(receipt.ts) > ms_of(grant.expires):
+            self._bad("E_GRANT_SPENT", receipt, "the grant had expired")
+        elsewhere = grant.run != self.run if grant.scope == "run" else grant.blueprint != self.blueprint
+        if elsewhere or grant.tool != deed.said.tool or grant.rule not in p.rule_ids:
+            self._bad("E_GRANT_SCOPE", receipt, "the grant was given for another run, tool or rule")
+
+    def _given(self, receipt: Receipt, p: GrantGiven, deed: Deed) -> None:
+        question = deed.asked
+        rules = deed.judged.rule_ids if deed.judged is not None else ()
+        if question is None or "approve" not in question.answers.values() or p.tool != deed.said.tool:
+            self._bad("E_GRANT_SCOPE", receipt, "a grant without an answer that allowed such a call")
+        elif p.rule not in rules or p.by not in question.answers:
+            self._bad("E_GRANT_SCOPE", receipt, "a grant for another rule, or by somebody who did not answer")
+
     # (9) approvals: bound to the question, in time, by a person, once
 
     def _request(self, receipt: Receipt, p: ApprovalRequested, deed: Deed) -> None:
         if receipt.refs.get("verdict") != deed.verdict or deed.judged is None or deed.judged.decision != "ESCALATE":
             self._bad("E_APPR_BINDING", receipt, "a question without the verdict that asks it")
-        if p.challenge in self.challenges or p.approval_id in self.questions or deed.asked is not None:
+        again = deed.asked is not None and deed.asked.receipt.refs.get("verdict") == deed.verdict
+        if p.challenge in self.challenges or p.approval_id in self.questions or again:
             self._bad("E_APPR_REPLAY", receipt, "the question or its challenge was used before")
+        if p.binding is not None and p.binding != self._binding(p, deed):
+            self._bad("E_APPR_BINDING", receipt, "what the question is bound to is not what was judged")
         self.challenges.add(p.challenge)
         deed.asked = Question(p.approval_id, receipt, p, deed)
         self.questions[p.approval_id] = deed.asked
+
+    def _binding(self, p: ApprovalRequested, deed: Deed) -> str:
+        return binding_of(
+            run=self.run,
+            action=deed.id,
+            tool=deed.said.tool,
+            args=deed.said.args.digest,
+            schema=deed.said.schema or "",
+            policy=deed.judged.policy_digest if deed.judged is not None else "",
+            principal=deed.said.requested_by,
+            files=p.files or (),
+            expires=p.expires,
+        )
 
     def _decision(self, receipt: Receipt, p: ApprovalDecided, deed: Deed) -> None:
         question = deed.asked
@@ -164,6 +213,8 @@ class RunActions:
         if len(question.answers) >= max(1, question.asked.quorum):
             self._bad("E_APPR_REPLAY", receipt, "the question had all its answers")
         question.answers[p.approver] = p.decision
+        if p.edited is not None and p.decision == "approve":
+            deed.args = p.edited.digest
         self._person(receipt, p, deed)
         self._statement(receipt, p, question)
         if p.seen.size != question.receipt.seq:
@@ -190,18 +241,24 @@ class RunActions:
         meant = {
             "approval": p.approval_id,
             "decision": p.decision,
-            "args": question.action.args,
+            "args": question.action.said.args.digest,
             "shown": question.asked.shown.digest,
             "challenge": question.asked.challenge,
             "policy": judged.policy_digest if judged is not None else "",
             "run": receipt.run,
             "by": p.approver,
         }
+        if question.asked.binding is not None:
+            meant["binding"] = question.asked.binding
+            meant["edited"] = p.edited.digest if p.edited is not None else ""
+            meant["scope"] = p.scope or "once"
         wrong = sorted(name for name, value in meant.items() if said.get(name) != value)
         if wrong:
             self._bad("E_APPR_BINDING", receipt, f"the statement says another {', '.join(wrong)}")
         at, recorded = _time(said.get("at"), receipt.ts), ms_of(receipt.ts)
-        opened, until = ms_of(question.asked.not_before), ms_of(question.asked.expires)
+        # A timelock holds an allowance back, never a denial.
+        opened = ms_of(question.asked.not_before) if p.decision == "approve" else 0
+        until = ms_of(question.asked.expires)
         if at > until or recorded > until + ANSWER_GRACE_MS:
             self._bad("E_APPR_EXPIRED", receipt, "answered after the question had expired")
         if at < opened or recorded < opened:
@@ -220,6 +277,8 @@ class RunActions:
             self._bad("E_ACT_VERDICT_DIGEST", receipt, "dispatched under a verdict that does not stand")
         if p.args_digest != deed.args:
             self._bad("E_ACT_ARGS_MISMATCH", receipt, "dispatched with other arguments than were judged")
+        if self.standing.frozen(self.run, self.blueprint) is not None:
+            self._bad("E_FROZEN", receipt, "dispatched while it was frozen")
         if p.attempt != len(deed.releases) + 1 or (deed.ended and not deed.releases):
             self._bad("E_ACT_DUP_DISPATCH", receipt, "not the next attempt of this action")
         if deed.releases and not deed.releases[-1].ended:
@@ -326,6 +385,7 @@ _RULES: Final[dict[type, Rule]] = {
     ApprovalRequested: RunActions._request,
     ApprovalDecided: RunActions._decision,
     Dispatched: RunActions._dispatch,
+    GrantGiven: RunActions._given,
     McpForwarded: RunActions._forwarded,
     OutcomeRecorded: RunActions._outcome,
 }

@@ -12,7 +12,8 @@ from app.domain.errors import InvalidInput, RunEnded
 from app.domain.events import Draft, Event, Local, claims_of
 from app.domain.ids import SYSTEM_RUN
 from app.domain.merkle import Frontier, leaf_hash
-from app.domain.payloads import Payload, RunClosed
+from app.domain.payload import Payload
+from app.domain.payloads import RunClosed
 from app.domain.receipt import Position, genesis_prev, receipt_id, seal
 from app.domain.schema import contents_of, encode
 from app.domain.signing import Signer

@@ -86,6 +86,16 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class FileMark:
+    """A file that a call names, as it was when the call was judged. `digest` is of its bytes, None where there was no
+    regular file of a size that is read."""
+
+    path: str
+    state: Literal["file", "missing", "other", "too_large"]
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """The state of the log that a person had before their eyes: its size and its root."""
 

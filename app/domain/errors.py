@@ -81,6 +81,22 @@ class RunEnded(Conflict):
     code = "RUN_ENDED"
 
 
+class Frozen(Conflict):
+    """A person froze this run, its blueprint, or everything: nothing is dispatched."""
+
+    code = "FROZEN"
+
+
+class InputChanged(Conflict):
+    """A file that the call names is not what it was when the question was asked; `approval` is the new question."""
+
+    code = "INPUT_CHANGED"
+
+    def __init__(self, message: str, approval: str) -> None:
+        super().__init__(message)
+        self.approval = approval
+
+
 class SequenceMismatch(Conflict):
     """The run has moved on since the caller looked (compare-and-append)."""
 

@@ -7,19 +7,29 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from app.domain.content import Content
-from app.domain.payloads import Payload
+from app.domain.payload import Payload
 from app.domain.receipt import SYSTEM, Actor
 
 Claims: TypeAlias = Callable[[Payload, Mapping[str, str], str], tuple[str, ...]]
 
 # The log's own facts; every other kind belongs to a run.
-SYSTEM_KINDS: Final = frozenset({"log.open", "policy.set", "recover"})
+SYSTEM_KINDS: Final = frozenset(
+    {"log.open", "policy.set", "policy.reject", "recover", "key.add", "key.revoke"}
+    | {"grant.revoke", "freeze", "tool.pin", "notice.clear"}
+)
 
 # What each kind is called in the live stream: `noun.verbed`. Kind `event` carries its own name.
 NAMES: Final[dict[str, str]] = {
     "log.open": "log.opened",
     "policy.set": "policy.set",
+    "policy.reject": "policy.rejected",
     "recover": "log.recovered",
+    "key.add": "key.added",
+    "key.revoke": "key.revoked",
+    "grant.revoke": "grant.revoked",
+    "freeze": "freeze.set",
+    "tool.pin": "tool.pinned",
+    "notice.clear": "notice.cleared",
     "run.open": "run.created",
     "run.close": "run.closed",
     "control": "control.requested",
@@ -95,11 +105,23 @@ def _field(payload: Payload, name: str) -> str:
     return str(getattr(payload, name))
 
 
+def _verdict_claims(payload: Payload, refs: Mapping[str, str]) -> tuple[str, ...]:
+    return (f"supersede/{refs['supersedes']}",) if "supersedes" in refs else (f"verdict/{refs['intent']}",)
+
+
+def _grant_claims(payload: Payload) -> tuple[str, ...]:
+    """Each use of a grant is taken once: two calls at the same moment cannot both be its last one."""
+    grant = getattr(payload, "grant", None)
+    return () if grant is None else (f"grant/{grant}/{_field(payload, 'grant_use')}",)
+
+
 _EVENT_CLAIMS: Final[dict[str, Claims]] = {
     "mcp.forwarded": lambda p, refs, run: (f"forward/{_field(p, 'action_id')}",),
     "steering.delivered": lambda p, refs, run: (f"delivered/{_field(p, 'control_id')}",),
     "steering.seen": lambda p, refs, run: (f"seen/{_field(p, 'control_id')}",),
     "run.resulted": lambda p, refs, run: (f"result/{run}",),
+    "grant.given": lambda p, refs, run: (f"grant/{_field(p, 'grant_id')}",),
+    "obligation.met": lambda p, refs, run: (f"met/{_field(p, 'owed_by')}/{_field(p, 'obligation')}",),
 }
 _CLAIMS: Final[dict[str, Claims]] = {
     "log.open": lambda p, refs, run: ("log.open",),
@@ -110,9 +132,10 @@ _CLAIMS: Final[dict[str, Claims]] = {
         f"intent/{_field(p, 'action_id')}",
         f"key/{run}/{_field(p, 'idempotency_key')}",
     ),
-    "verdict": lambda p, refs, run: (
-        (f"supersede/{refs['supersedes']}",) if "supersedes" in refs else (f"verdict/{refs['intent']}",)
-    ),
+    "verdict": lambda p, refs, run: (*_verdict_claims(p, refs), *_grant_claims(p)),
+    "key.add": lambda p, refs, run: (f"key_id/{_field(p, 'key_id')}",),
+    "key.revoke": lambda p, refs, run: (f"key_revoked/{_field(p, 'key_id')}",),
+    "grant.revoke": lambda p, refs, run: (f"grant_revoked/{_field(p, 'grant_id')}",),
     "approval.request": lambda p, refs, run: (f"request/{_field(p, 'approval_id')}",),
     "approval.decision": lambda p, refs, run: (f"answer/{_field(p, 'approval_id')}/{_field(p, 'approver')}",),
     "dispatch": lambda p, refs, run: (f"dispatch/{_field(p, 'action_id')}/{_field(p, 'attempt')}",),

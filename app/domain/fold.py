@@ -17,21 +17,25 @@ from app.domain.payloads import (
     ApprovalRequested,
     Controlled,
     Dispatched,
+    EvidenceAttached,
     IntentRecorded,
     McpForwarded,
+    ObligationMet,
     OutcomeRecorded,
     RunClosed,
     RunCreated,
     RunInterrupted,
     RunnerConnected,
+    RunParked,
     RunResulted,
     RunStarted,
+    RunUnparked,
     SteeringDelivered,
     SteeringSeen,
     TurnStarted,
     VerdictGiven,
 )
-from app.domain.run import Action, Run, Steering
+from app.domain.run import Action, Evidence, Run, Steering
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ def _connected(run: Run, event: Event, p: RunnerConnected) -> Step:
 
 
 def _interrupted(run: Run, event: Event, p: RunInterrupted) -> Step:
-    return Step(replace(run, interrupted=p.reason_code, message=p.message, connected=False, agents={}))
+    return Step(replace(run, interrupted=p.reason_code, message=p.message, connected=False, agents={}, parked=""))
 
 
 def _turn(run: Run, event: Event, p: TurnStarted) -> Step:
@@ -96,11 +100,30 @@ def _turn(run: Run, event: Event, p: TurnStarted) -> Step:
 
 
 def _spawned(run: Run, event: Event, p: AgentSpawned) -> Step:
-    return Step(replace(run, agents={**run.agents, p.agent: p.agent_type}))
+    agents, parents = {**run.agents, p.agent: p.agent_type}, {**run.parents, p.agent: p.parent}
+    return Step(replace(run, agents=agents, parents=parents))
 
 
 def _agent_ended(run: Run, event: Event, p: AgentEnded) -> Step:
-    return Step(replace(run, agents={key: kind for key, kind in run.agents.items() if key != p.agent}))
+    agents, parents = ({k: v for k, v in known.items() if k != p.agent} for known in (run.agents, run.parents))
+    return Step(replace(run, agents=agents, parents=parents))
+
+
+def _parked(run: Run, event: Event, p: RunParked) -> Step:
+    return Step(replace(run, parked=p.reason or "waiting"))
+
+
+def _unparked(run: Run, event: Event, p: RunUnparked) -> Step:
+    return Step(replace(run, parked=""))
+
+
+def _attached(run: Run, event: Event, p: EvidenceAttached) -> Step:
+    proof = Evidence(p.evidence_kind, p.ref, p.digest or "", p.by, event.ts)
+    return Step(replace(run, evidence={**run.evidence, p.evidence_kind: proof}))
+
+
+def _met(run: Run, event: Event, p: ObligationMet) -> Step:
+    return Step(replace(run, owed={name: owner for name, owner in run.owed.items() if name != p.obligation}))
 
 
 def _resulted(run: Run, event: Event, p: RunResulted) -> Step:
@@ -145,6 +168,8 @@ def _intent(run: Run, event: Event, p: IntentRecorded) -> Step:
         agent=p.requested_by,
         grade=p.grade,
         args=p.args.digest,
+        schema=p.schema or "",
+        files=p.files or (),
         intent=event.id,
         opened_seq=event.seq,
         opened_ts=event.ts,
@@ -167,6 +192,8 @@ def _verdict(run: Run, event: Event, p: VerdictGiven) -> Step:
         message=p.message,
         expires=p.expires if p.decision == "ESCALATE" else action.expires,
         state="waiting" if p.decision == "ESCALATE" else "judged",
+        obligations=p.obligations,
+        grant=p.grant or "",
     )
     if action.state == "waiting" and p.decision == "DENY" and not changed.answer:
         answer = "expired" if p.reason_code == "APPROVAL_TIMEOUT" else "withdrawn"
@@ -181,7 +208,20 @@ def _requested(run: Run, event: Event, p: ApprovalRequested) -> Step:
     return _with(
         run,
         replace(
-            action, approval=p.approval_id, request=event.id, request_seq=event.seq, title=p.title, expires=p.expires
+            action,
+            approval=p.approval_id,
+            request=event.id,
+            request_seq=event.seq,
+            title=p.title,
+            expires=p.expires,
+            files=p.files if p.files is not None else action.files,
+            binding=p.binding or "",
+            quorum=max(1, p.quorum),
+            not_before=p.not_before,
+            proof=p.proof or "none",
+            roles=p.roles or (),
+            not_requester=bool(p.not_requester),
+            approvals=(),
         ),
     )
 
@@ -189,17 +229,26 @@ def _requested(run: Run, event: Event, p: ApprovalRequested) -> Step:
 def _decided(run: Run, event: Event, p: ApprovalDecided) -> Step:
     for action in run.actions.values():
         if action.approval == p.approval_id:
-            return _with(
-                run,
-                replace(
-                    action,
-                    answer=p.decision,
-                    answered_by=p.approver,
-                    answered_ts=event.ts,
-                    answer_reason=event.text("reason")[:2_000],
-                ),
-            )
+            return _with(run, _answered(action, event, p))
     return Step(run)
+
+
+def _answered(action: Action, event: Event, p: ApprovalDecided) -> Action:
+    """One denial is an answer; an allowance is one when as many people as the rule asks for have given it."""
+    if p.decision == "approve":
+        action = replace(action, approvals=(*action.approvals, p.approver))
+        if len(action.approvals) < action.quorum:
+            return action
+    return replace(
+        action,
+        answer=p.decision,
+        answered_by=p.approver,
+        answered_ts=event.ts,
+        answer_reason=event.text("reason")[:2_000],
+        edited=p.edited.digest if p.edited is not None else "",
+        scope=p.scope or "once",
+        decision_id=event.id,
+    )
 
 
 def _dispatched(run: Run, event: Event, p: Dispatched) -> Step:
@@ -247,6 +296,7 @@ def _outcome(run: Run, event: Event, p: OutcomeRecorded) -> Step:
         + (usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens if usage else 0),
         output_tokens=run.output_tokens + (usage.output_tokens if usage else 0),
         unknown=run.unknown + (1 if risky else 0),
+        owed={**run.owed, **dict.fromkeys(action.obligations, action.id)} if p.status == "executed" else run.owed,
     )
     return Step(after, action=ended)
 
@@ -262,6 +312,8 @@ def _closed(run: Run, event: Event, p: RunClosed) -> Step:
             connected=False,
             stopping=False,
             agents={},
+            parents={},
+            parked="",
         )
     )
 
@@ -277,6 +329,10 @@ _APPLY: Final[dict[type, Apply]] = {
     TurnStarted: _turn,
     AgentSpawned: _spawned,
     AgentEnded: _agent_ended,
+    RunParked: _parked,
+    RunUnparked: _unparked,
+    EvidenceAttached: _attached,
+    ObligationMet: _met,
     RunResulted: _resulted,
     Controlled: _controlled,
     SteeringDelivered: _delivered,

@@ -34,10 +34,12 @@ from app.domain.events import SYSTEM_KINDS
 from app.domain.ids import SYSTEM_RUN
 from app.domain.logreport import Findings, LogReport
 from app.domain.merkle import Frontier, leaf_hash
-from app.domain.payloads import LogOpened, PolicySet, RunClosed, RunCreated
+from app.domain.payloads import RunClosed, RunCreated
+from app.domain.payloads_log import LogOpened, PolicySet
 from app.domain.receipt import BadReceipt, Receipt, genesis_prev, parse, verify_signature
 from app.domain.schema import SCHEMA_DIGEST
 from app.domain.signing import Verifier
+from app.domain.standing import Standing, settle
 
 _REF_KINDS: Final = {
     "intent": "intent",
@@ -80,6 +82,7 @@ class LogCheck:
     _runs: dict[str, _Run] = field(default_factory=dict)
     _closed: set[str] = field(default_factory=set)
     _policies: set[str] = field(default_factory=set)
+    _standing: Standing = field(default_factory=Standing)
     _unresolved: dict[str, int] = field(default_factory=dict)  # id that was referred to and not found -> by which seq
     _gaps: set[int] = field(default_factory=set)
     _next: int = 0
@@ -193,7 +196,9 @@ class LogCheck:
         run.run_seq, run.last_id, run.lamport = receipt.run_seq, receipt.id, receipt.lamport
         if isinstance(receipt.payload, PolicySet):
             self._policies.add(receipt.payload.digest)
+        run.actions.standing = self._standing
         run.actions.apply(receipt)  # (8), (9)
+        self._standing = settle(self._standing, receipt)
         if isinstance(receipt.payload, RunClosed):
             run.actions.close(receipt, receipt.payload)  # (10) close
             del self._runs[receipt.run]
@@ -213,7 +218,8 @@ class LogCheck:
             self._policies.add(created.policy_digest)
         elif receipt.run != SYSTEM_RUN:
             self._bad("E_RUN_SEQ", receipt.seq, "the run does not begin with run.open")
-        run = _Run(-1, "", 0, RunActions(self.findings, self._policies))
+        blueprint = created.blueprint if isinstance(created, RunCreated) else ""
+        run = _Run(-1, "", 0, RunActions(self.findings, self._policies, receipt.run, blueprint))
         self._runs[receipt.run] = run
         return run
 

@@ -1,80 +1,18 @@
-"""What each receipt says: one frozen class per kind (and per `etype` of kind `event`). The closed schema that a writer
-and a verifier check is derived from these classes and from nothing else."""
+"""What each receipt of a run says. The closed schema that a writer and a verifier check is derived from these classes,
+from those of the log itself (`payloads_log`), and from nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, TypeVar
+from typing import Literal
 
-from app.domain.content import Content, Digest, KeyStatement, Proof, Seen, Time, Usage
-
-
-class Payload:
-    """Base of all payloads; `kind` and `etype` are class facts."""
-
-    __slots__ = ()
-    kind: ClassVar[str] = ""
-    etype: ClassVar[str] = ""
-    requires: ClassVar[tuple[str, ...]] = ()
-    optional: ClassVar[tuple[str, ...]] = ()
-
-
-PAYLOADS: Final[dict[tuple[str, str], type[Payload]]] = {}
-P = TypeVar("P", bound=type[Payload])
-
-
-def _receipt(kind: str, etype: str = "", *, requires: str = "", optional: str = "") -> Callable[[P], P]:
-    """Register a payload class; `requires` and `optional` name the references that its receipts carry."""
-
-    def register(cls: P) -> P:
-        cls.kind, cls.etype = kind, etype
-        cls.requires, cls.optional = tuple(requires.split()), tuple(optional.split())
-        PAYLOADS[kind, etype] = cls
-        return cls
-
-    return register
-
-
-# --- the log itself ------------------------------------------------------------------------------------------------
-
-
-@_receipt("log.open")
-@dataclass(frozen=True, slots=True)
-class LogOpened(Payload):
-    log_id: str
-    software: str
-    software_digest: Digest
-    schema_digest: Digest
-    keyset_digest: Digest
-    key_protection: Literal["plaintext", "passphrase"]
-    keys: tuple[KeyStatement, ...]
-    previous: Digest | None = None
-    reason: str | None = None
-
-
-@_receipt("policy.set")
-@dataclass(frozen=True, slots=True)
-class PolicySet(Payload):
-    bundle: str
-    digest: Digest
-    author: str
-    diff_digest: Digest | None = None
-
-
-@_receipt("recover")
-@dataclass(frozen=True, slots=True)
-class Recovered(Payload):
-    last_seq: int
-    orphans: tuple[str, ...]
-    interrupted: tuple[str, ...]
-    fsck: str
-
+from app.domain.content import Content, Digest, FileMark, Proof, Seen, Time, Usage
+from app.domain.payload import Payload, receipt
 
 # --- a run's life --------------------------------------------------------------------------------------------------
 
 
-@_receipt("run.open")
+@receipt("run.open")
 @dataclass(frozen=True, slots=True)
 class RunCreated(Payload):
     run_no: int
@@ -91,7 +29,7 @@ class RunCreated(Payload):
     workspace_digest: Digest | None = None
 
 
-@_receipt("run.close")
+@receipt("run.close")
 @dataclass(frozen=True, slots=True)
 class RunClosed(Payload):
     status: Literal["complete", "failed", "cancelled", "interrupted"]
@@ -105,7 +43,7 @@ class RunClosed(Payload):
     killed: tuple[str, ...]
 
 
-@_receipt("event", "run.started")
+@receipt("event", "run.started")
 @dataclass(frozen=True, slots=True)
 class RunStarted(Payload):
     container: str
@@ -113,7 +51,7 @@ class RunStarted(Payload):
     lease: int
 
 
-@_receipt("event", "runner.connected")
+@receipt("event", "runner.connected")
 @dataclass(frozen=True, slots=True)
 class RunnerConnected(Payload):
     runner: str
@@ -123,28 +61,28 @@ class RunnerConnected(Payload):
     lease: int
 
 
-@_receipt("event", "run.interrupted")
+@receipt("event", "run.interrupted")
 @dataclass(frozen=True, slots=True)
 class RunInterrupted(Payload):
     reason_code: str
     message: str
 
 
-@_receipt("event", "turn.started")
+@receipt("event", "turn.started")
 @dataclass(frozen=True, slots=True)
 class TurnStarted(Payload):
     turn: int
     source_seq: int | None = None
 
 
-@_receipt("event", "turn.ended")
+@receipt("event", "turn.ended")
 @dataclass(frozen=True, slots=True)
 class TurnEnded(Payload):
     turn: int
     source_seq: int | None = None
 
 
-@_receipt("event", "model.output")
+@receipt("event", "model.output")
 @dataclass(frozen=True, slots=True)
 class ModelOutput(Payload):
     text: Content
@@ -153,7 +91,7 @@ class ModelOutput(Payload):
     source_seq: int | None = None
 
 
-@_receipt("event", "model.thinking")
+@receipt("event", "model.thinking")
 @dataclass(frozen=True, slots=True)
 class ModelThinking(Payload):
     text: Content
@@ -162,7 +100,7 @@ class ModelThinking(Payload):
     source_seq: int | None = None
 
 
-@_receipt("event", "agent.spawned")
+@receipt("event", "agent.spawned")
 @dataclass(frozen=True, slots=True)
 class AgentSpawned(Payload):
     agent: str
@@ -172,7 +110,7 @@ class AgentSpawned(Payload):
     source_seq: int | None = None
 
 
-@_receipt("event", "agent.ended")
+@receipt("event", "agent.ended")
 @dataclass(frozen=True, slots=True)
 class AgentEnded(Payload):
     agent: str
@@ -181,21 +119,21 @@ class AgentEnded(Payload):
     source_seq: int | None = None
 
 
-@_receipt("event", "steering.delivered")
+@receipt("event", "steering.delivered")
 @dataclass(frozen=True, slots=True)
 class SteeringDelivered(Payload):
     control_id: str
     source_seq: int | None = None
 
 
-@_receipt("event", "steering.seen")
+@receipt("event", "steering.seen")
 @dataclass(frozen=True, slots=True)
 class SteeringSeen(Payload):
     control_id: str
     source_seq: int | None = None
 
 
-@_receipt("event", "api.retried")
+@receipt("event", "api.retried")
 @dataclass(frozen=True, slots=True)
 class ApiRetried(Payload):
     attempt: int
@@ -204,7 +142,7 @@ class ApiRetried(Payload):
     source_seq: int | None = None
 
 
-@_receipt("event", "run.noted")
+@receipt("event", "run.noted")
 @dataclass(frozen=True, slots=True)
 class RunNoted(Payload):
     level: Literal["info", "warning", "error"]
@@ -212,7 +150,7 @@ class RunNoted(Payload):
     source_seq: int | None = None
 
 
-@_receipt("event", "run.resulted")
+@receipt("event", "run.resulted")
 @dataclass(frozen=True, slots=True)
 class RunResulted(Payload):
     status: Literal["complete", "failed"]
@@ -222,7 +160,7 @@ class RunResulted(Payload):
     source_seq: int | None = None
 
 
-@_receipt("event", "mcp.forwarded", requires="intent dispatch")
+@receipt("event", "mcp.forwarded", requires="intent dispatch")
 @dataclass(frozen=True, slots=True)
 class McpForwarded(Payload):
     action_id: str
@@ -230,7 +168,61 @@ class McpForwarded(Payload):
     tool: str
 
 
-@_receipt("control")
+@receipt("event", "run.parked")
+@dataclass(frozen=True, slots=True)
+class RunParked(Payload):
+    """The run's container stands still and its slot is free: everything in it waits for a person."""
+
+    reason: str
+
+
+@receipt("event", "run.unparked")
+@dataclass(frozen=True, slots=True)
+class RunUnparked(Payload):
+    reason: str
+
+
+@receipt("event", "evidence.attached")
+@dataclass(frozen=True, slots=True)
+class EvidenceAttached(Payload):
+    """A proof that a person or an operator's program laid beside a run: a change record, a CI result, a plan."""
+
+    evidence_kind: str
+    ref: str
+    by: str
+    digest: Digest | None = None  # of the thing that `ref` names, where the one who attached it gave it
+    text: Content | None = None
+
+
+@receipt("event", "obligation.met", requires="intent")
+@dataclass(frozen=True, slots=True)
+class ObligationMet(Payload):
+    """What an earlier action owed has been done: by the action of the intent that is referred to."""
+
+    action_id: str  # the action that met it
+    obligation: str
+    owed_by: str  # the action that owed it
+
+
+@receipt("event", "grant.given", requires="request approval")
+@dataclass(frozen=True, slots=True)
+class GrantGiven(Payload):
+    """A permission that a person gave with an answer: for one rule and tool, narrowed by a pattern, until it expires or
+    is used up."""
+
+    grant_id: str
+    scope: Literal["run", "blueprint"]
+    blueprint: str
+    workspace: str
+    tool: str
+    rule: str
+    pattern: str  # CEL; "" is always true
+    uses: int
+    expires: Time
+    by: str
+
+
+@receipt("control")
 @dataclass(frozen=True, slots=True)
 class Controlled(Payload):
     verb: Literal["steer", "pause", "resume", "cancel", "kill", "budget_change"]
@@ -242,7 +234,7 @@ class Controlled(Payload):
 # --- one action: intent -> verdict -> dispatch -> outcome ------------------------------------------------------------
 
 
-@_receipt("intent")
+@receipt("intent")
 @dataclass(frozen=True, slots=True)
 class IntentRecorded(Payload):
     action_id: str
@@ -254,9 +246,11 @@ class IntentRecorded(Payload):
     requested_by: str
     door: Literal["tool", "mcp", "model", "egress"]
     grade: Literal["structural", "cooperative"]
+    schema: Digest | None = None  # the pinned schema that the arguments fit
+    files: tuple[FileMark, ...] | None = None
 
 
-@_receipt("verdict", requires="intent", optional="supersedes request approval")
+@receipt("verdict", requires="intent", optional="supersedes request approval")
 @dataclass(frozen=True, slots=True)
 class VerdictGiven(Payload):
     action_id: str
@@ -270,9 +264,11 @@ class VerdictGiven(Payload):
     obligations: tuple[str, ...]
     risk: Literal["low", "medium", "high", "irreversible"]
     message: str
+    grant: str | None = None  # the grant that made an ESCALATE an ALLOW, and which of its uses this is
+    grant_use: int | None = None
 
 
-@_receipt("approval.request", requires="intent verdict")
+@receipt("approval.request", requires="intent verdict")
 @dataclass(frozen=True, slots=True)
 class ApprovalRequested(Payload):
     approval_id: str
@@ -284,9 +280,15 @@ class ApprovalRequested(Payload):
     not_before: Time
     expires: Time
     risk: Literal["low", "medium", "high", "irreversible"]
+    binding: Digest | None = None  # what an answer is about, whole (see approval.binding_of)
+    files: tuple[FileMark, ...] | None = None  # as they were when this was asked
+    proof: Literal["none", "key"] | None = None
+    roles: tuple[str, ...] | None = None
+    not_requester: bool | None = None
+    requester: str | None = None
 
 
-@_receipt("approval.decision", requires="request")
+@receipt("approval.decision", requires="request")
 @dataclass(frozen=True, slots=True)
 class ApprovalDecided(Payload):
     approval_id: str
@@ -296,9 +298,11 @@ class ApprovalDecided(Payload):
     proof: Proof
     seen: Seen
     reason: Content | None = None
+    edited: Content | None = None  # the arguments that are allowed in place of those that were asked for
+    scope: Literal["once", "run", "blueprint"] | None = None
 
 
-@_receipt("dispatch", requires="intent verdict", optional="approval")
+@receipt("dispatch", requires="intent verdict", optional="approval")
 @dataclass(frozen=True, slots=True)
 class Dispatched(Payload):
     action_id: str
@@ -308,9 +312,10 @@ class Dispatched(Payload):
     deadline: Time
     token: str
     hold_micro: int
+    binding: Digest | None = None
 
 
-@_receipt("outcome", requires="intent verdict", optional="dispatch")
+@receipt("outcome", requires="intent verdict", optional="dispatch")
 @dataclass(frozen=True, slots=True)
 class OutcomeRecorded(Payload):
     action_id: str

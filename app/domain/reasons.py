@@ -12,6 +12,7 @@ class Reason(StrEnum):
     ALLOW = "ALLOW"
     APPROVAL_REQUIRED = "APPROVAL_REQUIRED"
     APPROVED = "APPROVED"
+    GRANTED = "GRANTED"
     APPROVAL_DENIED = "APPROVAL_DENIED"
     APPROVAL_TIMEOUT = "APPROVAL_TIMEOUT"
     POLICY_DENIED = "POLICY_DENIED"
@@ -51,6 +52,10 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.ALLOW: ("A rule of the policy allows this.", "Nothing needs to be done."),
     Reason.APPROVAL_REQUIRED: ("A rule asks a person before this may happen.", "Answer the question in the inbox."),
     Reason.APPROVED: ("A person allowed this call.", "Nothing needs to be done."),
+    Reason.GRANTED: (
+        "A person gave a grant that covers this call, and it still stands.",
+        "Nothing needs to be done; revoke the grant where it should not go on.",
+    ),
     Reason.APPROVAL_DENIED: ("A person refused this call.", "Read the answer's reason; ask again in another way."),
     Reason.APPROVAL_TIMEOUT: (
         "Nobody answered in time, so the call was refused. It was not a denial.",

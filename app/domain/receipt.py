@@ -15,7 +15,7 @@ import orjson
 from app.domain.canonical import b64, canonical_bytes, strict_loads, unb64
 from app.domain.errors import InvalidInput, TooLarge
 from app.domain.ids import is_digest
-from app.domain.payloads import Payload
+from app.domain.payload import Payload
 from app.domain.schema import KINDS, decode
 from app.domain.signing import SIGNATURE_BYTES, Signer, Verifier, pae, sha256
 from app.domain.times import ms_of

@@ -7,8 +7,10 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
+from app.domain.content import FileMark
+
 Status: TypeAlias = Literal[
-    "starting", "running", "waiting", "stopping", "interrupted", "finished", "failed", "stopped"
+    "starting", "running", "waiting", "parked", "stopping", "interrupted", "finished", "failed", "stopped"
 ]
 ActionState: TypeAlias = Literal["judged", "waiting", "dispatched", "ended"]
 
@@ -62,6 +64,35 @@ class Action(Struct, frozen=True):
     status: str = ""
     ended_ts: str = ""
     cost_micro: int = 0
+    schema: str = ""
+    files: tuple[FileMark, ...] = ()  # as they were when the standing question was asked, or the call was judged
+    obligations: tuple[str, ...] = ()
+    binding: str = ""
+    quorum: int = 1
+    not_before: str = ""
+    proof: str = "none"
+    roles: tuple[str, ...] = ()
+    not_requester: bool = False
+    approvals: tuple[str, ...] = ()  # accounts that have allowed it so far
+    edited: str = ""  # commitment digest of the arguments that were allowed in place of `args`
+    decision_id: str = ""  # receipt id of the decision that released it
+    scope: str = ""
+    grant: str = ""
+
+    @property
+    def released_args(self) -> str:
+        """The commitment of the arguments that may run."""
+        return self.edited or self.args
+
+
+class Evidence(Struct, frozen=True):
+    """A proof that was laid beside a run."""
+
+    kind: str
+    ref: str
+    digest: str
+    by: str
+    ts: str
 
 
 class Steering(Struct, frozen=True):
@@ -123,6 +154,10 @@ class Run(Struct, frozen=True):
     actions: Mapping[str, Action] = {}  # those that have not ended
     steering: Mapping[str, Steering] = {}  # those not seen yet
     agents: Mapping[str, str] = {}  # live sub-agents: id -> type
+    parents: Mapping[str, str] = {}  # live sub-agents: id -> the agent that started it
+    parked: str = ""  # why its container stands still; "" when it does not
+    evidence: Mapping[str, Evidence] = {}  # by kind; the newest of a kind counts
+    owed: Mapping[str, str] = {}  # obligation -> the executed action that owes it
 
     @property
     def live(self) -> bool:
@@ -138,6 +173,8 @@ class Run(Struct, frozen=True):
             return "interrupted"
         if self.stopping:
             return "stopping"
+        if self.parked:
+            return "parked"
         if any(action.state == "waiting" for action in self.actions.values()):
             return "waiting"
         return "running" if self.connected else "starting"

@@ -8,11 +8,12 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from app.domain import payloads, payloads_log
 from app.domain.canonical import MAX_INT, canonical_bytes
 from app.domain.content import COMMIT_ALG, Content
 from app.domain.errors import InvalidInput
 from app.domain.ids import is_digest
-from app.domain.payloads import PAYLOADS, Payload
+from app.domain.payload import PAYLOADS, Payload
 from app.domain.signing import sha256
 from app.domain.times import ms_of
 
@@ -172,6 +173,8 @@ FIELDS: Final[dict[type[Payload], tuple[Field, ...]]] = {cls: _fields_of(cls) fo
 _CONTENTS: Final[dict[type[Payload], tuple[str, ...]]] = {
     cls: tuple(field.name for field in fields if field.check is _content) for cls, fields in FIELDS.items()
 }
+# Both modules are registries of classes: importing them is what fills PAYLOADS.
+MODULES: Final = (payloads, payloads_log)
 KINDS: Final = frozenset(kind for kind, _ in PAYLOADS)
 
 

@@ -17,13 +17,13 @@ from app.domain.blueprint import Blueprint
 from app.domain.content import Content
 from app.domain.errors import AlreadyClaimed, Conflict, InvalidInput, RunEnded
 from app.domain.events import Draft
+from app.domain.payload import Payload
 from app.domain.payloads import (
     AgentEnded,
     AgentSpawned,
     ApiRetried,
     ModelOutput,
     ModelThinking,
-    Payload,
     RunnerConnected,
     RunNoted,
     RunResulted,

@@ -12,12 +12,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.chain import Chain, Head, Moment, Sealed
-from app.domain.errors import AlreadyClaimed, HelmError, InvalidInput, LedgerUnavailable, NotFound, SequenceMismatch
+from app.domain.errors import (
+    AlreadyClaimed,
+    Frozen,
+    HelmError,
+    InvalidInput,
+    LedgerUnavailable,
+    NotFound,
+    SequenceMismatch,
+)
 from app.domain.events import SYSTEM_KINDS, Draft, Event
 from app.domain.fold import evolve
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import RunCreated
+from app.domain.payloads import Dispatched, RunCreated
 from app.domain.run import Action, Run
+from app.domain.standing import Standing, settle
 from app.domain.times import text_of
 from app.ports import Batch, Clock, LogReader, LogStore
 
@@ -52,6 +61,8 @@ class Ledger:
         self._requests: queue.Queue[_Request | None] = queue.Queue(_QUEUE)
         self._thread = threading.Thread(target=self._write_loop, name="helm-ledger", daemon=True)
         self._loaded = False
+        self._settled = Standing()  # the writer's own; `standing` is what was told after COMMIT
+        self.standing = Standing()
         self._closed = False
         self.fault = ""
         self._recent: deque[Event] = deque()
@@ -64,6 +75,7 @@ class Ledger:
         """Load the end of the log and begin to take recordings. Raises LedgerUnavailable, LogCorrupt."""
         self._load()
         self._head = self._chain.size - 1
+        self.standing = self._settled
         self._thread.start()
 
     async def close(self) -> None:
@@ -174,6 +186,7 @@ class Ledger:
                 self._prepare(request, batch)
             if batch.sealed:
                 self._store.write(batch)
+                self._settled = batch.standing or self._settled
                 for run in batch.runs.values():
                     if not run.live:
                         self._chain.heads.pop(run.id, None)
@@ -202,6 +215,7 @@ class Ledger:
             return
         self._chain.frontier = self._store.frontier()
         self._chain.heads.clear()
+        self._settled = self._store.standing()
         self._loaded = True
 
     def _prepare(self, request: _Request, batch: Batch) -> None:
@@ -255,17 +269,26 @@ class Ledger:
         batch.sealed.extend(sealed)
 
     def _project(self, request: _Request, sealed: list[Sealed], batch: Batch) -> None:
+        before = batch.standing or self._settled
+        standing = before
+        for entry in sealed:
+            standing = settle(standing, entry.event)
+        if request.run != SYSTEM_RUN and sealed:
+            self._fold(request, sealed, batch, before)
+        # Only now is it certain that the whole request can be taken in.
+        if standing is not before:
+            batch.standing = standing
+
+    def _fold(self, request: _Request, sealed: list[Sealed], batch: Batch, standing: Standing) -> None:
         run = request.run
-        if run == SYSTEM_RUN or not sealed:
-            return
         state = batch.runs.get(run) or self._store.fold(run)
         if state is None and not isinstance(sealed[0].event.payload, RunCreated):
             raise NotFound("there is no such run")
+        _check_thaw(state, sealed, standing)
         steps = []
         for entry in sealed:
             steps.append(evolve(state, entry.event))
             state = steps[-1].run
-        # Only now is it certain that the whole request can be taken in.
         for step in steps:
             batch.runs[run] = request.fold = step.run
             if step.action is not None:
@@ -276,12 +299,13 @@ class Ledger:
     def _answer(self, requests: list[_Request], batch: Batch) -> None:
         told = [entry.event for request in requests for entry in request.sealed]
         durable = self._chain.size - 1 if self._loaded else -1
+        standing = self._settled if self._loaded else None
         by_loop: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
         for request in requests:
             by_loop.setdefault(request.loop, []).append(request)
         for loop, group in by_loop.items():
             try:
-                loop.call_soon_threadsafe(self._tell, group, told, durable)
+                loop.call_soon_threadsafe(self._tell, group, told, durable, standing)
             except RuntimeError:
                 continue  # that loop has ended, and its callers with it
 
@@ -294,9 +318,11 @@ class Ledger:
             else:
                 self._live.pop(request.run, None)
 
-    def _tell(self, requests: list[_Request], told: list[Event], durable: int) -> None:
+    def _tell(self, requests: list[_Request], told: list[Event], durable: int, standing: Standing | None) -> None:
         """On the event loop, after COMMIT: answer the callers, advance the head, wake the followers."""
         self._remember(requests)
+        if standing is not None:
+            self.standing = standing
         for request in requests:
             if request.done.done():
                 continue
@@ -325,6 +351,15 @@ class Ledger:
 
 def _weight(event: Event) -> int:
     return sum(len(content.data or b"") for content in event.contents.values())
+
+
+def _check_thaw(run: Run | None, sealed: list[Sealed], standing: Standing) -> None:
+    """In the one place that every release passes, and in its order: none can come after the freeze that forbids it."""
+    if run is None or not standing.freezes or not any(isinstance(e.event.payload, Dispatched) for e in sealed):
+        return
+    freeze = standing.frozen(run.id, run.blueprint)
+    if freeze is not None:
+        raise Frozen(f"{freeze.by} froze {freeze.target or 'everything'} at {freeze.ts}; unfreeze it first")
 
 
 def _check_place(run: str, drafts: Sequence[Draft]) -> None:

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from app.domain.errors import BadPolicy, HelmError
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import PolicySet
+from app.domain.payloads_log import PolicySet
 from app.domain.policy_lint import load_finding
 from app.domain.times import text_of
 from app.ports import Clock, Library

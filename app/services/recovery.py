@@ -8,7 +8,7 @@ import structlog
 from app.domain.errors import EngineUnavailable, HelmError
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import Recovered
+from app.domain.payloads_log import Recovered
 from app.domain.reasons import Reason
 from app.domain.run import Run
 from app.ports import Exit, RunFilter, Sandbox

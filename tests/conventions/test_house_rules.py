@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from app.domain.payloads import PAYLOADS
+from app.domain.payload import PAYLOADS
 from app.domain.reasons import Reason
 from app.settings import ROOT, SETTINGS
 

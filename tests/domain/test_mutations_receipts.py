@@ -11,7 +11,7 @@ import orjson
 import pytest
 from app.domain.canonical import b64, canonical_bytes, unb64
 from app.domain.errors import InvalidInput
-from app.domain.payloads import PAYLOADS
+from app.domain.payload import PAYLOADS
 from app.domain.receipt import BadReceipt, parse, verify_signature
 from app.domain.signing import Verifier
 from hypothesis import given, settings

@@ -16,7 +16,8 @@ from app.adapters.policies_live import LiveLibrary
 from app.domain.canonical import canonical_bytes
 from app.domain.errors import NotFound
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import PolicySet, VerdictGiven
+from app.domain.payloads import VerdictGiven
+from app.domain.payloads_log import PolicySet
 from app.domain.policy_text import change_digest
 from app.domain.signing import sha256
 from app.services.health import Health

@@ -9,7 +9,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from app.adapters.sqlite.ddl import DERIVED, EXPECTED, LOG, VERSION, squeezed
+from app.adapters.sqlite.ddl import DERIVED, EXPECTED, LOG, SINCE, VERSION, squeezed
 from app.domain.errors import BadConfig, HelmError, LedgerUnavailable, LogCorrupt
 
 BUSY_MS: Final = 2_000
@@ -109,10 +109,11 @@ def _make_schema(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version == VERSION:
         return
-    if version != 0:
+    statements = SINCE.get(version) if version else (*LOG, *DERIVED)
+    if statements is None:
         raise LedgerUnavailable(f"helm.db has schema version {version}; this Helm knows {VERSION}: use a newer Helm")
     connection.execute("BEGIN IMMEDIATE")
-    for statement in (*LOG, *DERIVED):
+    for statement in statements:
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 LOG: Final = (
     """CREATE TABLE receipt(seq INTEGER PRIMARY KEY, run TEXT NOT NULL, run_seq INTEGER NOT NULL, line BLOB NOT NULL,
@@ -50,8 +50,11 @@ DERIVED: Final = (
     "CREATE INDEX action_spend ON action(ended_ts) WHERE cost_micro > 0",
     "CREATE TABLE steering(id TEXT PRIMARY KEY, run TEXT NOT NULL, doc BLOB NOT NULL) STRICT",
     "CREATE INDEX steering_run ON steering(run, id)",
+    "CREATE TABLE standing(id INTEGER PRIMARY KEY CHECK(id = 1), doc BLOB NOT NULL) STRICT",
 )
-DERIVED_TABLES: Final = ("steering", "action", "run", "claim", "tile", "entry")
+# What an older file lacks, by its version. Only derived tables were ever added: an empty one is what its log says.
+SINCE: Final = {1: (DERIVED[-1],)}
+DERIVED_TABLES: Final = ("standing", "steering", "action", "run", "claim", "tile", "entry")
 
 
 def squeezed(sql: str) -> str:

@@ -16,11 +16,13 @@ from app.domain.events import Event
 from app.domain.receipt import Actor, receipt_id
 from app.domain.run import Action, Run, Steering
 from app.domain.schema import contents_of, decode
+from app.domain.standing import Standing
 
 _ENCODER: Final = msgspec.json.Encoder()
 _RUN: Final = msgspec.json.Decoder(Run)
 _ACTION: Final = msgspec.json.Decoder(Action)
 _STEERING: Final = msgspec.json.Decoder(Steering)
+_STANDING: Final = msgspec.json.Decoder(Standing)
 
 
 def run_of(state: bytes, open_actions: Iterable[bytes]) -> Run:
@@ -37,6 +39,16 @@ def action_of(doc: bytes) -> Action:
 def steering_of(doc: bytes) -> Steering:
     """The message behind a row."""
     return _STEERING.decode(doc)
+
+
+def standing_of(doc: bytes) -> Standing:
+    """What stands, behind its one row."""
+    return _STANDING.decode(doc)
+
+
+def standing_doc(standing: Standing) -> bytes:
+    """The document of the one row."""
+    return _ENCODER.encode(standing)
 
 
 def run_row(run: Run) -> tuple[Any, ...]:

@@ -10,7 +10,16 @@ from typing import Final, TypeVar
 
 from app.adapters.sqlite.connection import open_writer
 from app.adapters.sqlite.ddl import DERIVED_TABLES
-from app.adapters.sqlite.rows import action_row, digests_of, event_of, run_of, run_row, steering_row
+from app.adapters.sqlite.rows import (
+    action_row,
+    digests_of,
+    event_of,
+    run_of,
+    run_row,
+    standing_doc,
+    standing_of,
+    steering_row,
+)
 from app.domain.chain import Head, Sealed
 from app.domain.errors import LedgerUnavailable, LogCorrupt
 from app.domain.events import claims_of
@@ -20,6 +29,7 @@ from app.domain.merkle import TILE_LEAVES, TILE_LEVEL, Frontier, leaf_hash, tile
 from app.domain.payloads import RunClosed
 from app.domain.receipt import parse
 from app.domain.run import Run
+from app.domain.standing import Standing, settle
 from app.ports import Batch
 
 T = TypeVar("T")
@@ -34,6 +44,7 @@ def _upsert(table: str, changing: str) -> str:
 
 
 _COLUMNS: Final = {"run": 13, "action": 14}
+_STANDING_SQL: Final = "INSERT OR REPLACE INTO standing VALUES(1,?)"
 _RUN_SQL: Final = _upsert("run", "status live waiting unknown spent_micro last_ts last_seq state")
 _ACTION_SQL: Final = _upsert("action", "approval state status expires ended_ts cost_micro doc")
 
@@ -103,6 +114,11 @@ class SqliteStore:
         sql = "SELECT doc FROM action WHERE run = ? AND state <> 'ended' ORDER BY opened_seq"
         return run_of(row[0], [doc for (doc,) in self._db.execute(sql, (run,))])
 
+    def standing(self) -> Standing:
+        """What outlives the runs."""
+        row = self._guarded(lambda: self._db.execute("SELECT doc FROM standing").fetchone())
+        return standing_of(row[0]) if row is not None else Standing()
+
     def claimed(self, claims: Sequence[str]) -> tuple[str, int] | None:
         """The first claim that is taken, with the seq that took it."""
         marks = ",".join("?" * len(claims))
@@ -135,6 +151,8 @@ class SqliteStore:
         db.executemany(_ACTION_SQL, [action_row(action) for action in batch.actions.values()])
         rows = [steering_row(run, message) for run, message in batch.steering.values()]
         db.executemany("INSERT OR REPLACE INTO steering VALUES(?,?,?)", rows)
+        if batch.standing is not None:
+            db.execute(_STANDING_SQL, (standing_doc(batch.standing),))
         db.execute("COMMIT")
 
     def _append(self, sealed: Sequence[Sealed], tail: list[bytes]) -> None:
@@ -195,6 +213,7 @@ def _replay(db: sqlite3.Connection) -> int:
     runs: dict[str, Run] = {}
     leaves: list[bytes] = []
     count = 0
+    standing = Standing()
     for seq, run, line in db.execute("SELECT seq, run, line FROM receipt ORDER BY seq"):
         marks = digests_of([line])
         blobs = {d: _blob(db, d) for d in marks}
@@ -214,7 +233,10 @@ def _replay(db: sqlite3.Connection) -> int:
                 db.execute("INSERT OR REPLACE INTO steering VALUES(?,?,?)", steering_row(run, step.steering))
             if not step.run.live:
                 db.execute(_RUN_SQL, run_row(runs.pop(run)))
+        standing = settle(standing, event)
         count += 1
+    if standing != Standing():
+        db.execute(_STANDING_SQL, (standing_doc(standing),))
     db.executemany(_RUN_SQL, [run_row(run) for run in runs.values()])
     return count
 
