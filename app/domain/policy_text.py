@@ -16,7 +16,7 @@ from app.domain.expressions import ENGINE, BadExpression, Condition, Engine, com
 from app.domain.policy import Bundle, Rule, ToolGlob, tool_glob
 from app.domain.reasons import Reason
 from app.domain.toml_text import Table, read_toml
-from app.domain.verdict import DEFAULT_TIMEOUT_S, EffectClass, Risk, Verdict
+from app.domain.verdict import DEFAULT_TIMEOUT_S, ApprovalTerms, EffectClass, Risk, Verdict
 
 HEAD: Final = "bundle.toml"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -25,6 +25,12 @@ _FILE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.toml")
 _NOT_A_DENIAL: Final = frozenset({Reason.ALLOW, Reason.APPROVED, Reason.APPROVAL_REQUIRED})
 MAX_STARS: Final = 4
 MAX_TIMEOUT_S: Final = 30 * 24 * 3600
+MAX_QUORUM: Final = 9
+ROLES: Final = ("owner", "approver")
+_RULE_KEYS: Final = (
+    *("id", "tools", "when", "verdict", "reason_code", "message", "risk"),
+    *("timeout", "approval", "obligations"),
+)
 
 
 def bundle_digest(files: Mapping[str, str]) -> str:
@@ -223,10 +229,8 @@ def _read_rules(root: Table, rules: list[Rule], engine: Engine) -> None:
 
 
 def _rule(row: Table, engine: Engine) -> Rule:
-    row.closed("id", "tools", "when", "verdict", "reason_code", "message", "risk", "timeout", "obligations")
+    row.closed(*_RULE_KEYS)
     verdict = Verdict(row.choice("verdict", [str(v) for v in Verdict]))
-    if row.has("timeout") and verdict is not Verdict.ESCALATE:
-        row.refuse("timeout", "'timeout' belongs to ESCALATE only")
     return Rule(
         id=row.word("id", _NAME, "lower-case letters, digits and hyphens, at most 63"),
         tools=tuple(_glob(row, "tools", text) for text in row.strings("tools")),
@@ -235,10 +239,34 @@ def _rule(row: Table, engine: Engine) -> Rule:
         reason=_reason(row, verdict) if row.has("reason_code") else None,
         message=row.text("message", "", limit=300, empty=True),
         risk=Risk(row.choice("risk", [str(r) for r in Risk], "low" if verdict is Verdict.ALLOW else "medium")),
-        timeout_s=row.integer("timeout", DEFAULT_TIMEOUT_S, low=1, high=MAX_TIMEOUT_S),
+        terms=_terms(row, verdict),
         obligations=row.strings("obligations", (), most=20),
         file=row.file,
         line=row.spot(None).line,
+    )
+
+
+def _terms(row: Table, verdict: Verdict) -> ApprovalTerms:
+    """The ceremony of an ESCALATE: the table `approval`, or `timeout` alone as its short form."""
+    for key in ("timeout", "approval"):
+        if row.has(key) and verdict is not Verdict.ESCALATE:
+            row.refuse(key, f"{key!r} belongs to ESCALATE only")
+    if row.has("timeout") and row.has("approval"):
+        row.refuse("timeout", "'timeout' is the short form of 'approval': write it inside of that table")
+    table = row.table("approval") if row.has("approval") else row
+    if table is not row:
+        table.closed("timeout", "quorum", "delay", "proof", "roles", "not_requester")
+    roles = table.strings("roles", (), most=len(ROLES))
+    if any(role not in ROLES or roles.count(role) > 1 for role in roles):
+        table.refuse("roles", f"'roles' holds {' or '.join(ROLES)}, each once")
+    timeout = table.integer("timeout", DEFAULT_TIMEOUT_S, low=1, high=MAX_TIMEOUT_S)
+    return ApprovalTerms(
+        timeout_s=timeout,
+        quorum=table.integer("quorum", 1, low=1, high=MAX_QUORUM),
+        delay_s=table.integer("delay", 0, high=timeout - 1),
+        proof="key" if table.choice("proof", ["none", "key"], "none") == "key" else "none",
+        roles=roles,
+        not_requester=table.flag("not_requester", False),
     )
 
 
