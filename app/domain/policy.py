@@ -21,6 +21,8 @@ from app.domain.verdict import ApprovalTerms, Decision, EffectClass, GrantFacts,
 EVALUATOR: Final = f"helm-policy/1 {ENGINE.name} {SHELL_PARSER}"
 _MAX_PLANS: Final = 2048
 _TOOL: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
+HEALTH_CHECK: Final = "health-check"
+OBLIGATIONS: Final = (HEALTH_CHECK,)
 _DEFAULT_REASON: Final = {
     Verdict.ALLOW: Reason.ALLOW,
     Verdict.DENY: Reason.POLICY_DENIED,
@@ -81,12 +83,19 @@ class Bundle:
     rules: tuple[Rule, ...]
     tools: tuple[tuple[ToolGlob, EffectClass], ...]
     engine: Engine = ENGINE
+    health_checks: tuple[ToolGlob, ...] = ()
     tool_places: Mapping[str, tuple[str, int, int]] = field(default_factory=dict, compare=False, repr=False)
     _plans: dict[str, _Plan] = field(default_factory=dict, compare=False, repr=False)
 
     def effect_class(self, tool: str) -> EffectClass | None:
         """What the bundle says a tool does; None when it does not know the tool."""
         return next((effect for glob, effect in self.tools if glob.matches(tool)), None)
+
+    def meets(self, obligation: str, tool: str) -> bool:
+        """Whether an executed call of this tool does what an earlier action owes. False for what nobody knows."""
+        if obligation != HEALTH_CHECK or self.effect_class(tool) is None:
+            return False
+        return any(glob.matches(tool) for glob in self.health_checks)
 
     def plan(self, tool: str) -> _Plan:
         """The rules for one tool. Kept per name, up to a bound that a flood of names cannot pass."""

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from app.domain.canonical import canonical_bytes
 from app.domain.errors import BadPolicy
 from app.domain.expressions import ENGINE, BadExpression, Condition, Engine, compile_condition
-from app.domain.policy import Bundle, Rule, ToolGlob, tool_glob
+from app.domain.policy import HEALTH_CHECK, OBLIGATIONS, Bundle, Rule, ToolGlob, tool_glob
 from app.domain.reasons import Reason
 from app.domain.toml_text import Table, read_toml
 from app.domain.verdict import DEFAULT_TIMEOUT_S, ApprovalTerms, EffectClass, Risk, Verdict
@@ -70,6 +70,7 @@ class Part:
     position: str
     rules: tuple[Rule, ...]
     tools: tuple[tuple[ToolGlob, EffectClass, tuple[str, int, int]], ...]
+    health_checks: tuple[ToolGlob, ...]
     head: Table
 
 
@@ -89,6 +90,8 @@ def parse_bundle(
     tools = _joined_tools(sorted(parts, key=lambda part: part is not own))
     if not tools:
         own.head.table("tools").refuse(None, "[tools] is missing: every tool that is not declared there is refused")
+    health_checks = tuple(dict.fromkeys(glob for part in parts for glob in part.health_checks))
+    _check_obligations(rules, health_checks)
     return Bundle(
         name=own.name,
         title=own.title,
@@ -97,6 +100,7 @@ def parse_bundle(
         rules=rules,
         tools=tuple((glob, effect) for glob, effect, _ in tools),
         engine=engine,
+        health_checks=health_checks,
         tool_places={glob.text: place for glob, _, place in tools},
     )
 
@@ -106,7 +110,7 @@ def parse_part(files: Mapping[str, str], where: str, engine: Engine = ENGINE) ->
     if HEAD not in files:
         raise BadPolicy(f"{where}/{HEAD}:1: the file is missing")
     head = read_toml(files[HEAD], f"{where}/{HEAD}")
-    head.closed("name", "title", "description", "rules", "tools", "extends", "position")
+    head.closed("name", "title", "description", "rules", "tools", "health_checks", "extends", "position")
     name = head.word("name", _NAME, "lower-case letters, digits and hyphens, at most 63")
     extends = head.strings("extends", (), most=10)
     for base in extends:
@@ -131,6 +135,7 @@ def parse_part(files: Mapping[str, str], where: str, engine: Engine = ENGINE) ->
         position=head.choice("position", ["before", "after"], "before"),
         rules=tuple(rules),
         tools=_effects(head.table("tools")),
+        health_checks=_health_checks(head.table("health_checks")),
         head=head,
     )
 
@@ -185,6 +190,16 @@ def _joined_tools(parts: list[Part]) -> list[tuple[ToolGlob, EffectClass, tuple[
     return joined
 
 
+def _check_obligations(rules: tuple[Rule, ...], health_checks: tuple[ToolGlob, ...]) -> None:
+    """A duty that no tool can do would stop a run for good."""
+    for rule in rules:
+        if HEALTH_CHECK in rule.obligations and not health_checks:
+            words = (
+                f"the rule {rule.id!r} asks for a {HEALTH_CHECK}, and no bundle names the tools under [health_checks]"
+            )
+            raise BadPolicy(f"{rule.file}:{rule.line}: {words}")
+
+
 def _all_files(own: Part, parts: list[Part]) -> dict[str, str]:
     """Everything that the digest covers: the own files by name, those of other bundles below the bundle's name."""
     files = dict(own.files)
@@ -211,6 +226,11 @@ def _effects(table: Table) -> tuple[tuple[ToolGlob, EffectClass, tuple[str, int,
             (_glob(table, name, name), EffectClass(table.choice(name, [str(e) for e in EffectClass])), place)
         )
     return tuple(effects)
+
+
+def _health_checks(table: Table) -> tuple[ToolGlob, ...]:
+    table.closed("tools")
+    return tuple(_glob(table, "tools", text) for text in table.strings("tools", (), most=50))
 
 
 def _glob(table: Table, key: str, text: str) -> ToolGlob:
@@ -240,10 +260,20 @@ def _rule(row: Table, engine: Engine) -> Rule:
         message=row.text("message", "", limit=300, empty=True),
         risk=Risk(row.choice("risk", [str(r) for r in Risk], "low" if verdict is Verdict.ALLOW else "medium")),
         terms=_terms(row, verdict),
-        obligations=row.strings("obligations", (), most=20),
+        obligations=_obligations(row, verdict),
         file=row.file,
         line=row.spot(None).line,
     )
+
+
+def _obligations(row: Table, verdict: Verdict) -> tuple[str, ...]:
+    names = row.strings("obligations", (), most=len(OBLIGATIONS))
+    for name in names:
+        if name not in OBLIGATIONS:
+            row.refuse("obligations", f"unknown obligation {name[:63]!r}; known: {', '.join(OBLIGATIONS)}")
+    if names and verdict is Verdict.DENY:
+        row.refuse("obligations", "what is refused leaves no obligation")
+    return names
 
 
 def _terms(row: Table, verdict: Verdict) -> ApprovalTerms:
