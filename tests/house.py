@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.policies import load_library
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
+from app.domain.approval import Answerer
 from app.domain.blueprint import Blueprint
 from app.domain.canonical import b64
 from app.domain.chain import Chain
@@ -20,22 +23,30 @@ from app.domain.content import KeyStatement
 from app.domain.errors import EngineUnavailable, NotFound
 from app.domain.events import Draft, Event
 from app.domain.ids import SYSTEM_RUN
+from app.domain.logcheck import check_lines
 from app.domain.payloads_log import LogOpened
 from app.domain.run import Action, Run
 from app.domain.signing import Signer
 from app.ports import EngineStatus, Exit, Library, Start
 from app.services.approvals import Approvals
+from app.services.bulk import BulkDesk
 from app.services.egress import Egress
+from app.services.evidence import EvidenceDesk
 from app.services.gate import Gate
+from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.previews import Previews
+from app.services.proofs import NoProofs
+from app.services.replies import Reply
 from app.services.runs import Runs
 from app.services.services import Services
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
 from app.settings import ROOT
+
+from tests.fakes import MemoryReader, MemoryStore
 
 SEED = b"h" * 32
 DIGEST = "sha256:" + "0" * 64
@@ -181,6 +192,12 @@ class House:
                     return list(found)
         raise AssertionError("nobody was asked")
 
+    async def answer(
+        self, approval: str, answer: Literal["allow", "deny"], *, by: str = "ana", reason: str = "", role: str = "owner"
+    ) -> Action:
+        """Answer a question as somebody who may."""
+        return await self.services.approvals.resolve(approval, Reply(answer, reason), who=Answerer(by, role))
+
     def hook(self, tool: str, args: object, key: str = "toolu_1", **more: object) -> dict[str, object]:
         """A PreToolUse hook as the CLI sends it."""
         return {"tool_name": tool, "tool_input": args, "tool_use_id": key, "cwd": "/workspace", **more}
@@ -197,9 +214,11 @@ async def house(
     sandbox: ShelfSandbox | None = None,
     library: Library = LIBRARY,
     check: bool = True,
+    memory: MemoryStore | None = None,
 ) -> AsyncIterator[House]:
-    """Open a house in `home` (again, where there was one); its log is checked when it is left."""
-    store, reader = SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
+    """Open a house in `home` (again, where there was one); its log is checked when it is left. With `memory` its log is
+    there and not in `home`."""
+    store, reader = _log(home, memory)
     clock, key = HandClock(), Signer.of(SEED)
     clock.ms += 60_000 * await reader.size()  # entropy and time go on where an earlier house stopped
     clock._drawn = 1_000_000 * await reader.size()
@@ -210,7 +229,7 @@ async def house(
         opened = LogOpened("test", "helm test", DIGEST, DIGEST, DIGEST, "plaintext", keys)
         await ledger.record(SYSTEM_RUN, Draft(opened))
     sandbox, door = sandbox or ShelfSandbox(), NotedDoor()
-    services = _services(ledger, sandbox, door, clock, slots, library)
+    services = _services(home, ledger, sandbox, door, clock, slots, library)
     try:
         yield House(home, services, sandbox, door, clock)
     finally:
@@ -219,15 +238,24 @@ async def house(
         reader.close()
         store.close()
     if check:
-        report = check_log(home, keys=[Signer.of(SEED).public])
+        trusted = frozenset({Signer.of(SEED).public})
+        report = check_log(home, keys=trusted) if memory is None else check_lines(memory.lines(), trusted)
         assert report.ok, report.errors
 
 
+def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteStore, MemoryReader | SqliteReader]:
+    if memory is not None:
+        return memory, MemoryReader(memory)
+    return SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
+
+
 def _services(
-    ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
+    home: Path, ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
-    gate = Gate(ledger, library, clock)
-    approvals = Approvals(ledger, gate, clock)
+    marks = WorkspaceMarks(home / "workspaces")
+    gate = Gate(ledger, library, clock, marks)
+    steering = SteeringDesk(ledger, clock)
+    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
     providers = NoProviders()
     runs = Runs(ledger, gate, approvals, library, sandbox, door, NoFolders(), providers, clock, slots)
     return Services(
@@ -235,7 +263,10 @@ def _services(
         gate=gate,
         runs=runs,
         approvals=approvals,
-        steering=SteeringDesk(ledger, clock),
+        bulk=BulkDesk(approvals, clock, hold_s=0.05),
+        grants=Grants(ledger, gate),
+        evidence=EvidenceDesk(ledger),
+        steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),

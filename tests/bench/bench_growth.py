@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from app.adapters.clock import SystemClock
+from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.keys import signer
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.connection import open_reader
@@ -30,7 +31,8 @@ from app.domain.payloads import TurnStarted
 from app.domain.receipt import PAYLOAD_TYPE, parse
 from app.domain.signing import pae
 from app.domain.verdict import Grade
-from app.services.gate import Ask, Gate
+from app.services.asks import Ask
+from app.services.gate import Gate
 from app.services.ledger import Ledger
 from nacl.signing import VerifyKey
 
@@ -77,7 +79,7 @@ class Lane:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.gate = Gate(ledger, LIBRARY, SystemClock())
+        self.gate = Gate(ledger, LIBRARY, SystemClock(), WorkspaceMarks(Path("/nowhere")))
         self.single: list[float] = []
         self.verdict: list[float] = []
         self.spent: list[float] = []
