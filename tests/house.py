@@ -13,6 +13,7 @@ from app.adapters.policies import load_library
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
+from app.adapters.tool_schemas import load_tools
 from app.domain.blueprint import Blueprint
 from app.domain.canonical import b64
 from app.domain.chain import Chain
@@ -35,11 +36,13 @@ from app.services.runs import Runs
 from app.services.services import Services
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 from app.settings import ROOT
 
 SEED = b"h" * 32
 DIGEST = "sha256:" + "0" * 64
 LIBRARY = load_library(ROOT / "policies")
+TOOLS = load_tools(ROOT / "policies" / "tools")
 
 
 class HandClock:
@@ -226,6 +229,7 @@ async def house(
 def _services(
     ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
+    tools = ToolShelf(ledger, TOOLS)
     gate = Gate(ledger, library, clock)
     approvals = Approvals(ledger, gate, clock)
     providers = NoProviders()
@@ -237,6 +241,7 @@ def _services(
         approvals=approvals,
         steering=SteeringDesk(ledger, clock),
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
+        tools=tools,
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),
         previews=Previews(),

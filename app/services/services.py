@@ -15,6 +15,7 @@ from app.services.previews import Previews
 from app.services.runs import Runs
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Services:
     approvals: Approvals
     steering: SteeringDesk
     tool_calls: ToolCalls
+    tools: ToolShelf
     model_calls: ModelCalls
     egress: Egress
     previews: Previews
