@@ -18,7 +18,7 @@ from app.domain.reasons import Reason
 from app.domain.verdict import Grade
 from app.gateway.mcp_answers import Asked, body_of, message_of, rpc_error, stream_of
 from app.gateway.wire import MAX_BODY, Http, run_of
-from app.services.gate import Ask, Refusal
+from app.services.asks import Ask, Refusal
 from app.services.services import Services
 
 _PASSED: Final = frozenset({"accept", "content-type", "last-event-id"})
