@@ -205,7 +205,7 @@ def build_services(
 ) -> Services:
     """Put the services together over their adapters."""
     clock, ledger = SystemClock(), opened.ledger
-    tools = ToolShelf(ledger, load_tools(ROOT / "policies" / FOLDER))
+    tools = ToolShelf(ledger, library, load_tools(ROOT / "policies" / FOLDER))
     gate = Gate(ledger, library, clock)
     approvals = Approvals(ledger, gate, clock)
     folders = Folders(Workspaces(settings.home / "workspaces"))
@@ -256,6 +256,7 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         policies = PolicyWatch(opened.ledger, library, SystemClock())
         services = build_services(settings, opened, library, policies, providers, sandbox, door)
         await policies.announce(library)
+        await services.tools.open()
         await services.tools.announce()
         gateway = await _open_faces(stack, settings, services)
         await recover(opened.ledger, services.runs, sandbox)

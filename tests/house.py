@@ -241,7 +241,7 @@ def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteSt
 def _services(
     ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
-    tools = ToolShelf(ledger, TOOLS)
+    tools = ToolShelf(ledger, library, TOOLS)
     gate = Gate(ledger, library, clock)
     approvals = Approvals(ledger, gate, clock)
     providers = NoProviders()

@@ -20,8 +20,6 @@ class Reason(StrEnum):
     POLICY_ERROR = "POLICY_ERROR"
     DENY_TOOL_NOT_FOUND = "DENY_TOOL_NOT_FOUND"
     SCHEMA_VIOLATION = "SCHEMA_VIOLATION"
-    TOOL_DRIFT = "TOOL_DRIFT"
-    OUTPUT_DRIFT = "OUTPUT_DRIFT"
     INPUT_TOO_LARGE = "INPUT_TOO_LARGE"
     INPUT_CHANGED = "INPUT_CHANGED"
     TOO_MANY_OPEN = "TOO_MANY_OPEN"
@@ -84,14 +82,6 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.SCHEMA_VIOLATION: (
         "The arguments do not have the form that this tool takes.",
         "Send arguments that fit the tool's schema; numbers past 2^53 as strings, no NUL, no half surrogates.",
-    ),
-    Reason.TOOL_DRIFT: (
-        "The tool says something else of itself than when it was pinned, so it is not called.",
-        "Look at what changed in the inbox (or `helm tools show`), and accept or reject it.",
-    ),
-    Reason.OUTPUT_DRIFT: (
-        "The tool answered in another form than it declares; the answer was withheld. The call itself was made.",
-        "Look at the tool's server: its answer has to fit the output schema that it declares.",
     ),
     Reason.INPUT_TOO_LARGE: (
         "The arguments are past a bound (bytes, elements or depth).",

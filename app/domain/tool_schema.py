@@ -156,7 +156,12 @@ class Contract:
             output = None if document.output_schema is None else JsonSchema.of(document.output_schema)
             return Contract(document.digest, JsonSchema.of(document.input_schema), output)
         except BadSchema as error:
-            return Contract(document.digest, None, None, error.message)
+            return Contract.void(document.digest, error.message)
+
+    @staticmethod
+    def void(digest: str, fault: str) -> Contract:
+        """A contract that nothing fits, and why."""
+        return Contract(digest, None, None, fault)
 
     @property
     def has_output(self) -> bool:

@@ -141,9 +141,10 @@ async def _tool_call(services: Services, run: str, server: str, message: dict[st
 async def _refusal(services: Services, run: str, server: str, tool: str, args: Any) -> Refusal | None:
     """What the shelf says now: since the gate released the call, the tool may have become another one."""
     if services.tools.pin(server, tool) is None:
-        return Refusal(Reason.DENY_TOOL_NOT_FOUND, "the server has listed no such tool")
-    name = f"mcp__{server}__{tool}"
-    return (await services.tools.check(services.runs.blueprint_of(run), name, args)).refusal
+        return Refusal(Reason.DENY_TOOL_NOT_FOUND, "the server has listed no such tool", first=True)
+    blueprint = services.runs.blueprint_of(run)
+    checked = services.tools.check(blueprint.name if blueprint is not None else "", f"mcp__{server}__{tool}", args)
+    return Refusal(checked.reason, checked.message, first=True) if checked.reason is not None else None
 
 
 def _error(id: Any, code: int, words: str, reason: str, receipt: str = "") -> Response[Any]:

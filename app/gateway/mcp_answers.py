@@ -121,7 +121,7 @@ async def _list(services: Services, asked: Asked, message: dict[str, Any], resul
 
 async def _result(services: Services, asked: Asked, message: dict[str, Any], result: Json) -> Json:
     if isinstance(result, Mapping):
-        problem = await services.tools.check_output(asked.server, asked.tool, result)
+        problem = services.tools.check_output(asked.server, asked.tool, result)
     else:
         problem = "it is no result of a tool"
     if problem is None:

@@ -6,10 +6,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from app.domain.blueprint import Blueprint
 from app.domain.canonical import Json
 from app.domain.content import JSON, Content
 from app.domain.errors import Conflict, InvalidInput, NotFound, RunEnded
@@ -22,33 +20,36 @@ from app.domain.receipt import SYSTEM, Actor
 from app.domain.schema_work import BadSchema
 from app.domain.standing import ToolPin
 from app.domain.tool_schema import BUILTIN, MAX_DOCUMENT, Contract, ToolDocument, listed_tool, read_document
-from app.services.gate import Refusal
+from app.ports import Checked, Library
 from app.services.ledger import Ledger
 
 MOST_TOOLS: Final = 500  # of one server
+MOST_BYTES: Final = 8 * 1024 * 1024  # of what the tools of one server say
 MOST_DRIFTS: Final = 50  # of one tool that are recorded while the server runs; it stays quarantined all the same
 _CONTRACTS: Final = 1_000
 _SHOWN: Final = 20
 _NOTED: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What the shelf says of a call: the schema that its arguments were held against, and why it is refused."""
-
-    schema: str = ""
-    refusal: Refusal | None = None
-
-
 class ToolShelf:
     """Pins tools, and holds calls and answers against the pins."""
 
-    def __init__(self, ledger: Ledger, builtin: Mapping[str, ToolDocument]) -> None:
-        self._ledger, self._builtin = ledger, builtin
+    def __init__(self, ledger: Ledger, library: Library, builtin: Mapping[str, ToolDocument]) -> None:
+        self._ledger, self._library, self._builtin = ledger, library, builtin
         self._lock = asyncio.Lock()
+        self._documents: dict[str, ToolDocument] = {}  # what is pinned, by "server/tool"
         self._contracts: OrderedDict[str, Contract] = OrderedDict()
+        self._declared: dict[str, Mapping[str, Json]] = {}
         self._drifts: Counter[str] = Counter()
         self._noted: set[tuple[str, str]] = set()
+
+    async def open(self) -> None:
+        """Read what is pinned from the log. A document that was erased there fits nothing."""
+        for name, pin in self._ledger.standing.tools.items():
+            try:
+                self._documents[name] = await self._at(pin.seq)
+            except InvalidInput:
+                continue
 
     # --- learning ----------------------------------------------------------------------------------------------------
 
@@ -62,6 +63,7 @@ class ToolShelf:
                 previous = pin.digest if pin is not None else None
                 state: Literal["pinned", "accepted"] = "pinned" if pin is None else "accepted"
                 drafts.append(_draft(BUILTIN, tool, state, document, "helm", previous))
+            self._documents[f"{BUILTIN}/{tool}"] = document
         if drafts:
             await self._ledger.record(SYSTEM_RUN, *drafts)
 
@@ -74,6 +76,7 @@ class ToolShelf:
                 seen.take(entry)
             if seen.drafts:
                 await self._ledger.record(SYSTEM_RUN, *seen.drafts)
+            self._documents |= seen.new
         await self._note(run, f"Tools of {server} that are held back", seen.held)
         await self._note(run, f"Look twice at tools of {server}", seen.flagged)
         return seen.kept
@@ -87,6 +90,12 @@ class ToolShelf:
             return None
         self._drifts[name] += 1
         return _draft(server, tool, "drifted", document, "helm", pin.digest)
+
+    def room(self, server: str) -> tuple[int, int]:
+        """How many more tools of a server, and bytes of what they say, are pinned."""
+        known = [name for name, pin in self._ledger.standing.tools.items() if pin.server == server]
+        size = sum(len(self._documents[name].bytes) for name in known if name in self._documents)
+        return MOST_TOOLS - len(known), MOST_BYTES - size
 
     async def _note(self, run: str, about: str, found: list[str]) -> None:
         """Say something of a server's tools in the run's own timeline, once."""
@@ -128,6 +137,8 @@ class ToolShelf:
             document = await self._at(pin.drifted_seq)
             draft = _draft(server, tool, state, document, by, pin.digest, Actor("human", by, "client"))
             await self._ledger.record(SYSTEM_RUN, draft)
+            if state == "accepted":
+                self._documents[f"{server}/{tool}"] = document
             return self.known(server, tool)
 
     # --- looking -----------------------------------------------------------------------------------------------------
@@ -176,53 +187,54 @@ class ToolShelf:
 
     # --- holding against it ------------------------------------------------------------------------------------------
 
-    async def check(self, blueprint: Blueprint | None, tool: str, args: Any) -> Checked:
-        """Whether a call may go to the policy: its tool says what is pinned, and its arguments fit."""
+    def check(self, blueprint: str, tool: str, args: Any) -> Checked:
+        """Whether a call may be made: its tool says what is pinned, and its arguments fit that and what the blueprint
+        says of them. Of two schemas the blueprint's is the one that is named."""
         server, name = place_of(tool)
-        pin = self.pin(server, name)
+        pin, found = self.pin(server, name), Checked()
         if pin is not None and pin.quarantined:
-            return Checked(pin.digest, Refusal(Reason.TOOL_DRIFT, Reason.TOOL_DRIFT.meaning))
-        schema = ""
-        for contract in await self._contracts_of(blueprint, tool, server, name, pin):
-            schema = contract.digest
-            problem = contract.check_input(args)
+            return Checked(pin.digest, Reason.TOOL_DRIFT, Reason.TOOL_DRIFT.meaning)
+        for contract in (self._contract(server, name, pin), self._declaration(blueprint, tool)):
+            problem = contract.check_input(args) if contract is not None else None
+            if contract is not None:
+                found = Checked(contract.digest)
             if problem is not None:
-                return Checked(schema, Refusal(Reason.SCHEMA_VIOLATION, problem))
-        return Checked(schema)
-
-    async def _contracts_of(
-        self, blueprint: Blueprint | None, tool: str, server: str, name: str, pin: ToolPin | None
-    ) -> list[Contract]:
-        """What a call has to fit: what its tool says, and what the blueprint says of it. The last one is recorded."""
-        found = []
-        if pin is not None:
-            found.append(await self._contract(pin.digest, pin.seq))
-        elif server == BUILTIN and name in self._builtin:
-            found.append(self._compiled(self._builtin[name].digest, self._builtin[name]))
-        declared = dict(blueprint.schemas).get(tool) if blueprint is not None else None
-        if declared is not None:
-            document = ToolDocument("", declared)
-            found.append(self._compiled(document.digest, document))
+                return Checked(found.schema, Reason.SCHEMA_VIOLATION, problem)
         return found
 
-    async def check_output(self, server: str, tool: str, result: Mapping[str, Json]) -> str | None:
+    def check_output(self, server: str, tool: str, result: Mapping[str, Json]) -> str | None:
         """None when the result of a `tools/call` may be told to the agent, else why it is withheld."""
         pin = self.pin(server, tool)
-        if pin is None:
-            return "no such tool was ever listed"
-        try:
-            contract = await self._contract(pin.digest, pin.seq)
-        except InvalidInput as error:
-            return error.message
+        contract = self._contract(server, tool, pin) if pin is not None else None
+        if contract is None:
+            return "its server has listed no such tool"
         if not contract.has_output or result.get("isError") is True:
             return None
         if "structuredContent" not in result:
             return "the tool declares a structured answer and gave none"
         return contract.check_output(result["structuredContent"])
 
-    async def _contract(self, digest: str, seq: int) -> Contract:
-        known = self._contracts.get(digest)
-        return known if known is not None else self._compiled(digest, await self._at(seq))
+    def _contract(self, server: str, name: str, pin: ToolPin | None) -> Contract | None:
+        """What a tool says of its input, None where nobody knows it."""
+        if pin is None:
+            own = self._builtin.get(name) if server == BUILTIN else None
+            return None if own is None else self._compiled(own.digest, own)
+        document = self._documents.get(f"{server}/{name}")
+        if document is None or document.digest != pin.digest:
+            return Contract.void(pin.digest, "its document is not in the log any more")
+        return self._compiled(pin.digest, document)
+
+    def _declaration(self, blueprint: str, tool: str) -> Contract | None:
+        """What the blueprint says of a tool's input; a blueprint that was taken away meanwhile says what it said."""
+        try:
+            self._declared[blueprint] = dict(self._library.blueprint(blueprint).schemas)
+        except NotFound:
+            pass
+        schema = self._declared.get(blueprint, {}).get(tool)
+        if schema is None:
+            return None
+        document = ToolDocument("", schema)
+        return self._compiled(document.digest, document)
 
     def _compiled(self, digest: str, document: ToolDocument) -> Contract:
         contract = self._contracts.get(digest)
@@ -238,12 +250,13 @@ class _Sightings:
 
     def __init__(self, shelf: ToolShelf, server: str) -> None:
         self._shelf, self._server = shelf, server
-        self._room = MOST_TOOLS - sum(pin.server == server for pin in shelf.pins())
+        self._room, self._bytes = shelf.room(server)
         self._seen: set[str] = set()
         self.kept: list[Json] = []
         self.held: list[str] = []
         self.flagged: list[str] = []
         self.drafts: list[Draft] = []
+        self.new: dict[str, ToolDocument] = {}
 
     def take(self, entry: Json) -> None:
         """Keep an entry for the agent, or hold it back and say why."""
@@ -253,11 +266,14 @@ class _Sightings:
             self.held.append(f"one of them: {error.message}")
             return
         pin = self._shelf.pin(self._server, tool)
-        if tool in self._seen or (pin is None and self._room <= 0):
-            self.held.append(f"{tool}: it is named twice, or one of more than {MOST_TOOLS}")
+        size = len(document.bytes) if pin is None else 0
+        if tool in self._seen or (pin is None and (self._room <= 0 or size > self._bytes)):
+            self.held.append(f"{tool}: it is named twice, or the server has too many tools")
             return
         self._seen.add(tool)
-        self._room -= pin is None
+        if pin is None:
+            self._room, self._bytes = self._room - 1, self._bytes - size
+            self.new[f"{self._server}/{tool}"] = document
         draft = self._shelf.sighting(self._server, tool, document)
         self.drafts += [draft] if draft is not None else []
         if pin is not None and (pin.quarantined or pin.digest != document.digest):
