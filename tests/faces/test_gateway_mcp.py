@@ -25,11 +25,12 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.house import House, NoProviders, house
 
 Json = Any
+CENTS = {"type": "object", "properties": {"cents": {"type": "integer"}}, "required": ["cents"]}
 PRICE = {
     "name": "get_price",
     "description": "The price of one thing.",
     "inputSchema": {"type": "object", "properties": {"thing": {"type": "string"}}, "required": ["thing"]},
-    "outputSchema": {"type": "object", "properties": {"cents": {"type": "integer"}}, "required": ["cents"]},
+    "outputSchema": CENTS,
 }
 ORDERS = {"name": "list_orders", "inputSchema": {"type": "object"}}
 GOOD = {"content": [{"type": "text", "text": "4900"}], "structuredContent": {"cents": 4900}}
@@ -125,7 +126,9 @@ class Scene:
         answer = await self.agent.post("/mcp/shop", json=message)
         assert answer.status_code == 200, answer.text
         if answer.headers["content-type"].startswith("text/event-stream"):
-            found = [e.partition("data: ")[2].replace("\ndata: ", "\n") for e in answer.text.split("\n\n") if "data: " in e]
+            found = [
+                e.partition("data: ")[2].replace("\ndata: ", "\n") for e in answer.text.split("\n\n") if "data: " in e
+            ]
             return json.loads(found[-1])
         return answer.json()
 
@@ -214,7 +217,7 @@ async def test_an_answer_in_another_form_is_withheld_and_the_call_has_failed(
 ) -> None:
     async with scene(tmp_path) as at:
         at.shop.write, at.shop.result = write, result
-        at.shop.tools = [PRICE | {"outputSchema": {**PRICE["outputSchema"], "properties": {"cents": {"type": "integer"}, "x": False}}}]  # type: ignore[dict-item]
+        at.shop.tools = [PRICE | {"outputSchema": CENTS | {"additionalProperties": False}}]
         await at.listed()
         answer = await at.call("get_price", {"thing": "desk"}, "t1")
         assert answer["error"]["data"]["reason_code"] == "OUTPUT_DRIFT" and "s3cret" not in json.dumps(answer)
@@ -262,7 +265,8 @@ async def test_an_answer_to_another_question_reaches_nobody(
 
 
 @pytest.mark.parametrize(
-    "raw", [b"{", b'{"jsonrpc":"2.0","id":1,"id":1,"result":{}}', b"[]", b'{"result":NaN}', b"\xff", b'"' + b"x" * (17 << 20)]
+    "raw",
+    [b"{", b'{"jsonrpc":"2.0","id":1,"id":1,"result":{}}', b"[]", b'{"result":NaN}', b"\xff", b'"' + b"x" * (17 << 20)],
 )
 async def test_what_is_no_message_is_withheld(tmp_path: Path, raw: bytes) -> None:
     async with scene(tmp_path) as at:
@@ -324,4 +328,3 @@ async def test_a_real_client_and_a_real_server_understand_each_other_through_it(
             assert (await world.services.tool_calls.ask(run.id, hook)).allowed
             assert (await client.call_tool("list_sent", {})).structured_content == {"messages": []}
             assert set(world.ledger.standing.tools) == {"mail/send_email", "mail/list_sent"}
-

@@ -14,7 +14,7 @@ from app.domain.payloads import IntentRecorded
 from app.domain.payloads_log import ToolPinned
 from app.domain.run import Run
 from app.domain.tool_schema import ToolDocument
-from app.services.gate import Answer
+from app.services.asks import Answer
 from app.services.tools import MOST_DRIFTS, MOST_TOOLS, ToolShelf
 from app.settings import ROOT
 
