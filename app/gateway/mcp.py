@@ -5,10 +5,12 @@ gave for exactly these arguments; everything that is not on the list of methods 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import httpx
 from litestar import Response, Router, route
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from app.domain.canonical import strict_loads
@@ -17,10 +19,11 @@ from app.domain.ids import short_id
 from app.domain.reasons import Reason
 from app.domain.verdict import Grade
 from app.gateway.mcp_answers import Asked, body_of, message_of, rpc_error, stream_of
-from app.gateway.wire import MAX_BODY, Http, run_of
+from app.gateway.wire import MAX_BODY, Given, Http, run_of
 from app.services.asks import Ask, Refusal
 from app.services.services import Services
 
+Client: TypeAlias = NamedDependency[httpx.AsyncClient]
 _PASSED: Final = frozenset({"accept", "content-type", "last-event-id"})
 _RETURNED: Final = frozenset({"mcp-session-id", "cache-control", "mcp-protocol-version"})
 _WORDS: Final = 65_536  # bytes of an answer that is no message: an error page
@@ -40,7 +43,9 @@ _METHODS: Final = frozenset(
 
 
 @route("/{server:str}", http_method=["GET", "POST", "DELETE"], status_code=200)
-async def forward(request: Http, services: Services, server: str, mcp_http: httpx.AsyncClient) -> Any:
+async def forward(
+    request: Http, services: Given, server: FromPath[str], mcp_http: NamedDependency[httpx.AsyncClient]
+) -> Any:
     """One exchange with an MCP server, streamed both ways."""
     run = run_of(request)
     blueprint = services.runs.blueprint_of(run)
@@ -69,7 +74,7 @@ async def _answered(services: Services, asked: Asked, answer: httpx.Response) ->
     media = answer.headers.get("content-type", "").lower()
     if "text/event-stream" in media:
         events = stream_of(services, asked, _bytes(answer))
-        return Stream(events, status_code=answer.status_code, headers=kept, media_type="text/event-stream")
+        return Stream(events, status_code=answer.status_code, headers=kept | {"content-type": "text/event-stream"})
     try:
         data = await body_of(_bytes(answer))
     except TooLarge as error:
@@ -79,7 +84,7 @@ async def _answered(services: Services, asked: Asked, answer: httpx.Response) ->
         data, media = (told or "").encode("utf-8", "replace"), "application/json"
     else:
         data, media = data[:_WORDS], "text/plain; charset=utf-8"
-    return Response(data, status_code=answer.status_code, headers=kept, media_type=media)
+    return Response(data, status_code=answer.status_code, headers=kept | {"content-type": media})
 
 
 async def _bytes(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -40,7 +40,7 @@ class SseParser:
     """Takes bytes in any split. Raises TooLarge when one event is past 16 MiB."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._searched = self._size = 0
         self._first = True
         self._data: list[str] = []
@@ -50,17 +50,20 @@ class SseParser:
         """The events that are whole now."""
         self._rest += chunk
         if self._first and len(self._rest) >= 3:
-            self._rest, self._first = self._rest.removeprefix(b"\xef\xbb\xbf"), False
-        start, at = 0, self._searched
+            self._first = False
+            if self._rest.startswith(b"\xef\xbb\xbf"):
+                del self._rest[:3]
+                self._searched = 0
+        start, at = 0, self._searched  # what was searched once is not searched again: the pieces may be small
         while (end := _END.search(self._rest, at)) is not None:
             if end.group() == b"\r" and end.end() == len(self._rest):
                 break  # its other half may come with the next bytes
-            line, start = self._rest[start : end.start()], end.end()
+            line, start = bytes(self._rest[start : end.start()]), end.end()
             at = start
             event = self._line(line) if line else self._dispatch()
             if event is not None:
                 yield event
-        self._rest = self._rest[start:]
+        del self._rest[:start]
         self._searched = max(0, len(self._rest) - 1)
         self._count(len(self._rest))
 

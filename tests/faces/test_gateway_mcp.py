@@ -47,7 +47,8 @@ def sse_answer(message: Json) -> tuple[str, list[bytes]]:
     text = f": hello\r\n\r\nid: 1\r\nevent: message\r\ndata: {json.dumps(progress)}\r\n\r\n"
     text += "event: message\ndata: " + json.dumps(message, indent=1).replace("\n", "\ndata: ") + "\n\n"
     raw = text.encode()
-    return "text/event-stream", [raw[at : at + 7] for at in range(0, len(raw), 7)]
+    size = max(7, len(raw) // 500)
+    return "text/event-stream", [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
 @dataclass

@@ -45,7 +45,7 @@ async def ask(world: House, run: Run, args: object, key: str, tool: str = TOOL) 
 
 
 async def states(world: House) -> list[str]:
-    events = await world.ledger.read.events(run=SYSTEM_RUN)
+    events = await world.ledger.read.events(run=SYSTEM_RUN, limit=2_000)
     return [event.payload.state for event in events if isinstance(event.payload, ToolPinned)]
 
 
