@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from app.cli.inbox import key_of
+from app.cli.terminal import key_of
 
 from tests.cli.kit import WAIT_S, environment, finished, helm, served, started
 from tests.cli.test_commands import ask, begin, waiting
