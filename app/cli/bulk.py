@@ -73,7 +73,7 @@ def _settled(api: Api, held: dict[str, Any], as_json: bool) -> dict[str, Any]:
             text = f"{count} item{'s' if count > 1 else ''} will be {word} in a moment; Ctrl-C takes it back."
             aside().print(Text(text, style="bold yellow"))
         end = time.monotonic() + _BOUND_S
-        while held["state"] == "held":
+        while held["state"] == "held" or (held["state"] == "applied" and len(held["results"]) < len(held["ids"])):
             if time.monotonic() > end:
                 raise Failure(f"the server did not apply it in time; see: helm inbox (bulk {safe(held['id'])})")
             time.sleep(_PAUSE_S)

@@ -54,7 +54,7 @@ def revoke(
     reason: Annotated[str, typer.Option(help="Why; it stays in the log.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Revoke a grant: the next call asks a person again. Exit 4 when it was revoked before."""
+    """Revoke a grant: the next call asks a person again. Revoking it once more changes nothing."""
     with Api.connect() as api:
         answer = api.post(f"/api/v1/grants/{_named(api, id)}/revoke", {"reason": reason} if reason else {})
     if as_json:
@@ -73,7 +73,6 @@ def _named(api: Api, word: str) -> str:
 def preview(
     tool: Annotated[str, typer.Option(help="The tool that the grant would be for.")],
     pattern: Annotated[str, typer.Option(metavar="CEL", help="The pattern; empty covers every call.")] = "",
-    rule: Annotated[str, typer.Option(help="Only calls that this rule asked about.")] = "",
     run: Annotated[str, typer.Option(help="Only calls of this run.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -82,8 +81,6 @@ def preview(
         raise Failure("--tool names a tool", USAGE)
     body: dict[str, Any] = {"tool": tool, "pattern": pattern}
     with Api.connect() as api:
-        if rule:
-            body["rule"] = rule
         if run:
             body["run"] = one_run(api, run)
         found = api.post("/api/v1/grants/preview", body)

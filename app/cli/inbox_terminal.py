@@ -86,8 +86,7 @@ def _pattern(api: Api, item: dict[str, Any]) -> str:
     pattern = input('Pattern (CEL over args, such as args.to.endsWith("@example.com")): ').strip()
     if not pattern:
         raise Failure("a pattern is needed; nothing was answered", USAGE)
-    body = {"tool": item["tool"], "rule": item["rule"], "pattern": pattern}
-    found = api.post("/api/v1/grants/preview", body)
+    found = api.post("/api/v1/grants/preview", {"tool": item["tool"], "pattern": pattern})
     aside().print(f"  It would have covered {found['matched']} of {found['looked_at']} earlier calls.")
     if ask_key("y allow with this pattern · q leave it ", "yq") != "y":
         raise Failure("nothing was answered", USAGE)

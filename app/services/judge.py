@@ -94,7 +94,11 @@ class Judge:
         if not standing.grants:
             return ()
         seed = self.seed_of(run)
-        found = (grant for grant in standing.grants.values() if grant.left and grant.covers(run.id, run.blueprint, seed, tool))
+        found = (
+            grant
+            for grant in standing.grants.values()
+            if grant.left and grant.covers(run.id, run.blueprint, seed, tool)
+        )
         return tuple(
             GrantFacts(g.id, g.rule, g.tool, g.scope, g.pattern, g.expires, g.left, g.by)
             for g in sorted(found, key=lambda grant: grant.id)

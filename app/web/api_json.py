@@ -10,7 +10,7 @@ from app.domain.blueprint import Blueprint
 from app.domain.run import Action, Evidence, Run, Steering
 from app.domain.standing import Grant, Notice, ToolPin
 from app.domain.times import ms_of, text_of
-from app.services.approvals import Bulk
+from app.services.bulk import Bulk
 from app.services.grants import Preview
 from app.services.health import HealthReport
 from app.services.people_port import ApiToken

@@ -12,7 +12,7 @@ from litestar.response import Response
 from app.domain.content import Proof
 from app.domain.errors import InvalidInput
 from app.domain.run import Action
-from app.services.approvals import NO_PROOF, GrantTerms, Reply
+from app.services.replies import NO_PROOF, GrantTerms, Reply
 from app.web.api_json import bulk_json, item_json, notice_json, statement_json, steering_json
 from app.web.api_requests import ROOT, Json, body_of
 from app.web.cards import action_of, items_of
@@ -86,7 +86,7 @@ async def answer_bulk(request: Req) -> Json:
     """Answer several alike, each once; applied later."""
     web, viewer = web_of(request), viewer_of(request)
     body = await body_of(request, "BulkAnswer")
-    bulk = await web.services.approvals.hold(
+    bulk = web.services.bulk.hold(
         body["ids"], body["answer"], who=answerer_of(request), reason=body.get("reason", ""), source=viewer.source
     )
     return Response(bulk_json(bulk))
@@ -95,14 +95,14 @@ async def answer_bulk(request: Req) -> Json:
 @get(f"{ROOT}/inbox/bulk/{{bulk:str}}")
 async def show_bulk(request: Req, bulk: FromPath[str]) -> Json:
     """What became of a bulk answer."""
-    return Response(bulk_json(await web_of(request).services.approvals.bulk(bulk)))
+    return Response(bulk_json(web_of(request).services.bulk.get(bulk)))
 
 
 @post(f"{ROOT}/inbox/bulk/{{bulk:str}}/undo", status_code=200)
 async def undo_bulk(request: Req, bulk: FromPath[str]) -> Json:
     """Take a bulk answer back."""
     await body_of(request, "Empty")
-    return Response(bulk_json(await web_of(request).services.approvals.undo(bulk, who=answerer_of(request))))
+    return Response(bulk_json(web_of(request).services.bulk.undo(bulk, who=answerer_of(request))))
 
 
 def reply_of(body: Mapping[str, Any]) -> Reply:

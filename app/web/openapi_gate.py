@@ -5,20 +5,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from app.domain.expressions import MAX_SOURCE
+from app.services.bulk import MOST
+from app.services.grants import MAX_REASON
+from app.services.replies import MAX_LASTS_S, MAX_USES
 from app.web.openapi_words import COUNT, FLAG, ID, TEXT, TEXTS, Operation, Schema, closed, list_of, opened, ref
 
-MOST_BULK: Final = 100
-MOST_PATTERN: Final = 2_000
-MOST_USES: Final = 1_000
-MOST_LASTS_S: Final = 30 * 86_400
 _NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 200}
 _REASON: Final[Schema] = {"type": "string", "maxLength": 2000}
 _GRANT: Final = closed(
     ("scope",),
     scope={"enum": ["run", "blueprint"]},
-    pattern={"type": "string", "maxLength": MOST_PATTERN},
-    lasts_s={"type": "integer", "minimum": 60, "maximum": MOST_LASTS_S},
-    uses={"type": "integer", "minimum": 1, "maximum": MOST_USES},
+    pattern={"type": "string", "maxLength": MAX_SOURCE},
+    lasts_s={"type": "integer", "minimum": 60, "maximum": MAX_LASTS_S},
+    uses={"type": "integer", "minimum": 1, "maximum": MAX_USES},
 )
 _PROOF: Final = closed(
     ("type", "data"),
@@ -37,16 +37,15 @@ REQUESTS: Final[dict[str, Schema]] = {
     "StateAnswer": closed(("answer",), answer={"enum": ["allow", "deny"]}, **_SAID, at=_AT),
     "BulkAnswer": closed(
         ("ids", "answer"),
-        ids={"type": "array", "items": ID, "minItems": 1, "maxItems": MOST_BULK, "uniqueItems": True},
+        ids={"type": "array", "items": ID, "minItems": 1, "maxItems": MOST, "uniqueItems": True},
         answer={"enum": ["allow", "deny"]},
         reason=_REASON,
     ),
-    "RevokeGrant": closed(reason=_REASON),
+    "RevokeGrant": closed(reason={"type": "string", "maxLength": MAX_REASON}),
     "PreviewGrant": closed(
         ("tool", "pattern"),
         tool=_NAME,
-        pattern={"type": "string", "maxLength": MOST_PATTERN},
-        rule={"type": "string", "maxLength": 200},
+        pattern={"type": "string", "maxLength": MAX_SOURCE},
         run={"type": "string", "maxLength": 100},
     ),
     "AttachEvidence": closed(
