@@ -12,7 +12,7 @@ import jsonschema_rs
 import pytest
 from app.domain.run import Action
 from app.ports import EngineStatus
-from app.web.api import ROUTES
+from app.web.api_routes import ROUTES
 from app.web.openapi import document
 
 from tests.faces.web_world import WebWorld, web_world
