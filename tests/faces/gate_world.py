@@ -4,6 +4,7 @@ ask and people answer here goes over HTTP."""
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import httpx
 from app.adapters.policies import load_library
 from app.gateway.app import create_gateway_app
 from app.ports import Library
+from litestar import Litestar
+from litestar.exceptions import LitestarDeprecationWarning
 
 from tests.faces.web_world import WebWorld, served, web_world
 from tests.house import House
@@ -102,13 +105,20 @@ async def finished(task: asyncio.Task[Told]) -> Told:
     return await asyncio.wait_for(task, WAIT_S)
 
 
+def _gateway(web: WebWorld) -> Litestar:
+    with warnings.catch_warnings():
+        # The framework's next major version names its dependencies otherwise.
+        warnings.simplefilter("ignore", LitestarDeprecationWarning)
+        return create_gateway_app(web.house.services)
+
+
 @asynccontextmanager
 async def gate_world(home: Path, *, library: Library = LIBRARY, **given: Any) -> AsyncIterator[GateWorld]:
     """Both faces over a house in `home`."""
     limits = httpx.Limits(max_connections=600)
     async with (
         web_world(home, library=library, **given) as web,
-        served(create_gateway_app(web.house.services)) as base,
+        served(_gateway(web)) as base,
         httpx.AsyncClient(base_url=base, timeout=30, limits=limits) as gateway,
     ):
         yield GateWorld(web, gateway)
