@@ -7,6 +7,7 @@ from typing import Final
 
 from app.domain.expressions import MAX_SOURCE
 from app.services.bulk import MOST
+from app.services.evidence import MAX_REF, MAX_TEXT
 from app.services.grants import MAX_REASON
 from app.services.replies import MAX_LASTS_S, MAX_USES
 from app.web.openapi_words import COUNT, FLAG, ID, TEXT, TEXTS, Operation, Schema, closed, list_of, opened, ref
@@ -50,10 +51,10 @@ REQUESTS: Final[dict[str, Schema]] = {
     ),
     "AttachEvidence": closed(
         ("kind", "ref"),
-        kind={"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"},
-        ref={"type": "string", "minLength": 1, "maxLength": 500},
+        kind={"type": "string", "pattern": "^[a-z][a-z0-9_]{0,39}$"},
+        ref={"type": "string", "minLength": 1, "maxLength": MAX_REF},
         digest={"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
-        text={"type": "string", "maxLength": 65_536},
+        text={"type": "string", "maxLength": MAX_TEXT},
     ),
 }
 

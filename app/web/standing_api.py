@@ -49,7 +49,7 @@ async def attach_evidence(request: Req, run: FromPath[str]) -> Json:
     web, viewer = web_of(request), viewer_of(request)
     body = await body_of(request, "AttachEvidence")
     found = await run_at(request, run)
-    await web.services.runs.attach_evidence(
+    proof = await web.services.evidence.attach(
         found.id,
         body["kind"],
         body["ref"],
@@ -57,7 +57,6 @@ async def attach_evidence(request: Req, run: FromPath[str]) -> Json:
         digest=body.get("digest", ""),
         text=body.get("text", ""),
     )
-    proof = (await web.services.runs.get(found.id)).evidence[body["kind"]]
     return Response(evidence_json(proof))
 
 

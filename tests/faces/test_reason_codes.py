@@ -138,7 +138,7 @@ async def test_too_many_calls_at_once(world: GateWorld) -> None:
 async def test_a_host_that_is_not_listed(world: GateWorld) -> None:
     run = await world.start()
     told = await world.post(run, "/door/egress", {"form": "connect", "host": "tracker.example", "port": 443})
-    assert told["verdict"] == "DENY" and not told["ticket"]
+    assert told["verdict"] == "DENY" and not told["addresses"]
     says(told["reason_code"], Reason.EGRESS_DENIED)
 
 

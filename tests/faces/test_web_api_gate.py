@@ -123,7 +123,7 @@ async def test_an_edit_goes_through_the_law_again(world: GateWorld) -> None:
     task, approval = await world.asked(run, "Bash", {"command": "make test"})
     hostile = await _answer(program, approval, edited={"command": "rm -rf / --no-preserve-root"})
     refused(hostile, 422, "SANDBOX_VIOLATION")
-    refused(await _answer(program, approval, edited={"command": "make", "n": 2**60}), 422, "SCHEMA_VIOLATION")
+    refused(await _answer(program, approval, edited={"command": "make", "n": 2**60}), 400, "INVALID_INPUT")
     assert not task.done(), "a refused edit answers nothing"
     fits(await _answer(program, approval, edited={"command": "make check"}), "ItemInFull")
     assert (await finished(task)).edited == {"command": "make check"}
@@ -155,6 +155,32 @@ async def test_what_is_no_answer_is_refused_and_answers_nothing(world: GateWorld
     )
     assert not task.done() and len(await world.events(run, "approval.decided")) == 0
     task.cancel()
+
+
+async def test_a_file_that_changed_while_it_was_asked_about_is_a_new_question(world: GateWorld) -> None:
+    program = await world.web.program()
+    run = await world.start()
+    folder = world.house.home / "workspaces" / run
+    folder.mkdir(parents=True)
+    script = folder / "deploy.sh"
+    script.write_text("echo deploy to staging\n")
+    task, approval = await world.asked(run, "Bash", {"command": "bash deploy.sh"})
+    item = fits(await program.get(f"/api/v1/inbox/{approval}"), "ItemInFull")
+    (mark,) = item["files"]
+    assert mark["path"] == "/workspace/deploy.sh" and mark["digest"].startswith("sha256:")
+    script.write_text("rm -rf /production\n")
+    late = await _answer(program, approval)
+    error = fits(late, "Error", 409)["error"]
+    assert error["code"] == "INPUT_CHANGED" and error["approval"] not in ("", approval)
+    assert "deploy.sh" in error["message"] and not task.done()
+    (asked,) = fits(await program.get("/api/v1/inbox"), "Inbox")["items"]
+    assert (asked["key"], asked["reason_code"]) == (error["approval"], "INPUT_CHANGED")
+    assert asked["files"] != item["files"] and asked["binding"] != item["binding"]
+    assert (await _answer(program, approval)).status_code in (404, 409), "the old question is closed"
+    fits(await _answer(program, error["approval"]), "ItemInFull")
+    assert (await finished(task)).allowed
+    (dispatch,) = await world.events(run, "action.dispatched")
+    assert dispatch["body"]["binding"] == asked["binding"]
 
 
 # --- grants -----------------------------------------------------------------------------------------------------------
