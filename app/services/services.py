@@ -8,6 +8,7 @@ from app.ports import Clock, Library, Providers
 from app.services.approvals import Approvals
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
+from app.services.evidence import EvidenceDesk
 from app.services.gate import Gate
 from app.services.grants import Grants
 from app.services.health import Health
@@ -17,6 +18,7 @@ from app.services.previews import Previews
 from app.services.runs import Runs
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,10 @@ class Services:
     approvals: Approvals
     bulk: BulkDesk
     grants: Grants
+    evidence: EvidenceDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
+    tools: ToolShelf
     model_calls: ModelCalls
     egress: Egress
     previews: Previews

@@ -15,9 +15,10 @@ from app.domain.run import Run
 from app.domain.times import text_of
 from app.ports import RunFilter
 from app.services.replies import Reply
+from app.web import people_api
 from app.web.api_json import blueprint_json, health_json, item_json, run_json, steering_json, token_json
 from app.web.cards import action_of, items_of
-from app.web.context import OPEN, Req, answerer_of, viewer_of, web_of
+from app.web.context import OPEN, OWN, Req, answerer_of, viewer_of, web_of
 from app.web.event_json import event_json
 from app.web.openapi import REQUESTS, document, query_of
 
@@ -256,7 +257,7 @@ async def list_tokens(request: Req) -> Json:
     return Response(await _tokens(request))
 
 
-@post(f"{_ROOT}/tokens", status_code=201)
+@post(f"{_ROOT}/tokens", status_code=201, opt={OWN: True})
 async def create_token(request: Req) -> Json:
     """A new token."""
     body = await body_of(request, "CreateToken")
@@ -264,7 +265,7 @@ async def create_token(request: Req) -> Json:
     return Response({**token_json(token), "token": secret})
 
 
-@post(f"{_ROOT}/tokens/{{token:str}}/revoke", status_code=200)
+@post(f"{_ROOT}/tokens/{{token:str}}/revoke", status_code=200, opt={OWN: True})
 async def revoke_token(request: Req, token: FromPath[str]) -> Json:
     """Revoke a token."""
     await body_of(request, "Empty")
@@ -319,4 +320,5 @@ ROUTES: Final[tuple[Any, ...]] = (
     *(list_runs, start_run, show_run, stop_run, steer_run, run_events, show_receipt),
     *(list_inbox, show_item, answer_item, list_blueprints, show_blueprint),
     *(list_tokens, create_token, revoke_token, health, version, log_head, openapi, healthz),
+    *people_api.ROUTES,
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.web import openapi_people
+
 Schema = Mapping[str, Any]
 
 ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 100}
@@ -57,6 +59,7 @@ REQUESTS: Final[dict[str, Schema]] = {
     ),
     "CreateToken": _closed(("name",), name={"type": "string", "minLength": 1, "maxLength": 60}),
     "Empty": _closed(),
+    **openapi_people.REQUESTS,
 }
 
 ANSWERS: Final[dict[str, Schema]] = {
@@ -109,11 +112,12 @@ ANSWERS: Final[dict[str, Schema]] = {
     "NewToken": _open(id=TEXT, name=TEXT, created_ms=COUNT, seen_ms=COUNT, token=TEXT),
     "Tokens": _list("tokens", "Token"),
     "Ticket": _open(ticket=TEXT),
+    **openapi_people.ANSWERS,
 }
 
 _RUN: Final = ("run", ID)
 # method, path, what it does, path parameter, query, request schema, status, answer schema
-_OPERATIONS: Final[tuple[tuple[str, str, str, dict[str, Schema], str, int, str], ...]] = (
+_OPERATIONS: Final[tuple[tuple[str, str, str, Mapping[str, Schema], str, int, str], ...]] = (
     (
         *("get", "/runs", "Runs, the newest first"),
         {"status": TEXT, "blueprint": TEXT, "q": TEXT, "limit": COUNT, "cursor": COUNT},
@@ -144,11 +148,13 @@ _OPERATIONS: Final[tuple[tuple[str, str, str, dict[str, Schema], str, int, str],
     ("get", "/health", "The state of every part", {}, "", 200, "Health"),
     ("get", "/version", "The version of the server", {}, "", 200, "Version"),
     ("get", "/log", "The head of the log", {}, "", 200, "Head"),
+    *openapi_people.OPERATIONS,
 )
 
 _ERRORS: Final = {
     "400": "the request cannot be read",
     "401": "no Bearer token, or one that is not valid",
+    "403": "the caller's role may not do this",
     "404": "there is no such thing",
     "409": "somebody was faster, or the state has moved on",
     "413": "larger than 1 MiB",
