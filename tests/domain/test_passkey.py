@@ -63,7 +63,7 @@ def test_p256_judges_as_another_implementation_does(secret: int, r: int, s: int,
 
 
 def test_p256_adds_a_point_to_itself_and_to_its_opposite() -> None:
-    """Q = G and Q = -G: the table of both points then holds a doubling, and the point at infinity; and keys near them."""
+    """Q = G and Q = -G: the table of both then holds a doubling, and the point at infinity; and keys near them."""
     for secret in (1, 2, 3, 4, p256.N - 1, p256.N - 2, p256.N - 3):
         key = es256(secret)
         point = key.public_key().public_numbers()
