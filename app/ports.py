@@ -247,6 +247,27 @@ class ProofCheck(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A passkey as a browser has just made it: its id, and its public key in the one COSE form."""
+
+    id: bytes
+    public: bytes
+
+
+class Passkeys(Protocol):
+    """The making of passkeys; what they sign later is the domain's to check."""
+
+    def options(self, account: str, origin: str, challenge: bytes, known: Sequence[bytes]) -> Mapping[str, Any]:
+        """What the page hands to the browser, as JSON. `known`: credentials that the person has already."""
+        ...
+
+    def credential(self, response: str, challenge: bytes, origins: Sequence[str]) -> Credential:
+        """The credential in a browser's answer, made on one of these pages by a person who was verified. Raises
+        InvalidInput."""
+        ...
+
+
 class Library(Protocol):
     """Blueprints and policy bundles, as they were loaded and checked at start."""
 

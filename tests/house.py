@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.adapters.file_marks import WorkspaceMarks
+from app.adapters.passkeys import WebauthnPasskeys
 from app.adapters.policies import load_library
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
@@ -30,6 +31,7 @@ from app.domain.run import Action, Run
 from app.domain.signing import Signer
 from app.ports import EngineStatus, Exit, Library, Start
 from app.services.approvals import Approvals
+from app.services.approver_keys import ApproverKeys
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.evidence import EvidenceDesk
@@ -39,7 +41,7 @@ from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.previews import Previews
-from app.services.proofs import NoProofs
+from app.services.proofs import KeyProofs
 from app.services.replies import Reply
 from app.services.runs import Runs
 from app.services.services import Services
@@ -51,6 +53,7 @@ from app.settings import ROOT
 from tests.fakes import MemoryReader, MemoryStore
 
 SEED = b"h" * 32
+ORIGINS = ("https://helm.example", "http://localhost:8400")
 DIGEST = "sha256:" + "0" * 64
 LIBRARY = load_library(ROOT / "policies")
 TOOLS = load_tools(ROOT / "policies" / "tools")
@@ -259,7 +262,7 @@ def _services(
     marks = WorkspaceMarks(home / "workspaces")
     gate = Gate(ledger, library, clock, marks, tools)
     steering = SteeringDesk(ledger, clock)
-    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
+    approvals = Approvals(ledger, gate, clock, marks, KeyProofs(ledger, ORIGINS), steering)
     providers = NoProviders()
     runs = Runs(ledger, gate, approvals, library, sandbox, door, NoFolders(), providers, clock, slots)
     return Services(
@@ -269,6 +272,7 @@ def _services(
         approvals=approvals,
         bulk=BulkDesk(approvals, clock, hold_s=0.05),
         grants=Grants(ledger, gate),
+        approver_keys=ApproverKeys(ledger, WebauthnPasskeys(), clock, ORIGINS),
         evidence=EvidenceDesk(ledger),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),

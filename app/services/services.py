@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.ports import Clock, Library, Providers
 from app.services.approvals import Approvals
+from app.services.approver_keys import ApproverKeys
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.evidence import EvidenceDesk
@@ -31,6 +32,7 @@ class Services:
     approvals: Approvals
     bulk: BulkDesk
     grants: Grants
+    approver_keys: ApproverKeys
     evidence: EvidenceDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
