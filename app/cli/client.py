@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import PROGRAMS, demo, grants, inbox, notices, people, runs
+from app.cli import PROGRAMS, demo, grants, inbox, notices, people, runs, tools
 from app.cli.api import Api, rows_of
 from app.cli.exits import HELP, NEGATIVE, OK, run_program
 from app.cli.output import ago, money, out, print_json, safe, show, styled, table
@@ -145,6 +145,7 @@ app.command("watch")(runs.watch)
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(grants.app, name="grants")
 app.add_typer(notices.app, name="notices")
+app.add_typer(tools.app, name="tools")
 app.command("steer")(runs.steer)
 app.command("stop")(runs.stop)
 app.command("demo")(demo.demo)

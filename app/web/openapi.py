@@ -169,7 +169,7 @@ def _operation(
     }
     if request:
         body = {"application/json": {"schema": ref(request)}}
-        shown["requestBody"] = {"required": request != "Empty", "content": body}
+        shown["requestBody"] = {"required": bool(REQUESTS[request]["required"]), "content": body}
     return shown
 
 
