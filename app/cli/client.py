@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import PROGRAMS, demo, grants, inbox, notices, runs
+from app.cli import PROGRAMS, demo, grants, inbox, notices, people, runs
 from app.cli.api import Api, rows_of
 from app.cli.exits import HELP, NEGATIVE, OK, run_program
 from app.cli.output import ago, money, out, print_json, safe, show, styled, table
@@ -148,6 +148,7 @@ app.add_typer(notices.app, name="notices")
 app.command("steer")(runs.steer)
 app.command("stop")(runs.stop)
 app.command("demo")(demo.demo)
+app.add_typer(people.app, name="people")
 
 
 def _elsewhere(word: str, text: str) -> None:

@@ -18,6 +18,7 @@ from app.services.previews import Previews
 from app.services.runs import Runs
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Services:
     evidence: EvidenceDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
+    tools: ToolShelf
     model_calls: ModelCalls
     egress: Egress
     previews: Previews

@@ -10,9 +10,10 @@ from app.domain.errors import InvalidInput, NotFound
 from app.domain.ids import is_digest, short_id
 from app.domain.times import text_of
 from app.ports import RunFilter
+from app.web import people_api
 from app.web.api_json import blueprint_json, health_json, run_json, steering_json, token_json
 from app.web.api_requests import LIMIT, MOST, ROOT, Json, body_of, number_in, query_at, run_at
-from app.web.context import OPEN, Req, viewer_of, web_of
+from app.web.context import OPEN, OWN, Req, viewer_of, web_of
 from app.web.event_json import event_json
 from app.web.openapi import document
 
@@ -131,7 +132,7 @@ async def list_tokens(request: Req) -> Json:
     return Response(await _tokens(request))
 
 
-@post(f"{ROOT}/tokens", status_code=201)
+@post(f"{ROOT}/tokens", status_code=201, opt={OWN: True})
 async def create_token(request: Req) -> Json:
     """A new token."""
     body = await body_of(request, "CreateToken")
@@ -139,7 +140,7 @@ async def create_token(request: Req) -> Json:
     return Response({**token_json(token), "token": secret})
 
 
-@post(f"{ROOT}/tokens/{{token:str}}/revoke", status_code=200)
+@post(f"{ROOT}/tokens/{{token:str}}/revoke", status_code=200, opt={OWN: True})
 async def revoke_token(request: Req, token: FromPath[str]) -> Json:
     """Revoke a token."""
     await body_of(request, "Empty")
@@ -194,4 +195,5 @@ ROUTES: Final[tuple[Any, ...]] = (
     *(list_runs, start_run, show_run, stop_run, steer_run, run_events, show_receipt),
     *(list_blueprints, show_blueprint),
     *(list_tokens, create_token, revoke_token, health, version, log_head, openapi, healthz),
+    *people_api.ROUTES,
 )

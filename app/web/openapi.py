@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.web import openapi_gate
+from app.web import openapi_gate, openapi_people
 from app.web.openapi_words import COUNT, FLAG, ID, SEQ, TEXT, TEXTS, Operation, Schema, closed, list_of, opened, ref
 
 REQUESTS: Final[dict[str, Schema]] = {
@@ -25,6 +25,7 @@ REQUESTS: Final[dict[str, Schema]] = {
     "CreateToken": closed(("name",), name={"type": "string", "minLength": 1, "maxLength": 60}),
     "Empty": closed(),
     **openapi_gate.REQUESTS,
+    **openapi_people.REQUESTS,
 }
 
 ANSWERS: Final[dict[str, Schema]] = {
@@ -80,6 +81,7 @@ ANSWERS: Final[dict[str, Schema]] = {
     "Tokens": list_of("tokens", "Token"),
     "Ticket": opened(ticket=TEXT),
     **openapi_gate.ANSWERS,
+    **openapi_people.ANSWERS,
 }
 
 _OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -103,6 +105,7 @@ _OPERATIONS: Final[tuple[Operation, ...]] = (
     ("get", "/version", "The version of the server", {}, "", 200, "Version"),
     ("get", "/log", "The head of the log", {}, "", 200, "Head"),
     *openapi_gate.OPERATIONS,
+    *openapi_people.OPERATIONS,
 )
 
 _ERRORS: Final = {
@@ -166,7 +169,7 @@ def _operation(
     }
     if request:
         body = {"application/json": {"schema": ref(request)}}
-        shown["requestBody"] = {"required": request != "Empty", "content": body}
+        shown["requestBody"] = {"required": bool(REQUESTS[request]["required"]), "content": body}
     return shown
 
 

@@ -42,6 +42,7 @@ REQUESTS: Final[dict[str, Schema]] = {
         answer={"enum": ["allow", "deny"]},
         reason=_REASON,
     ),
+    "DecideTool": closed(digest={"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
     "RevokeGrant": closed(reason={"type": "string", "maxLength": MAX_REASON}),
     "PreviewGrant": closed(
         ("tool", "pattern"),
@@ -131,6 +132,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     ("get", "/tools", "Pinned tools, the quarantined ones first", {}, "", 200, "Tools"),
     ("get", _TOOL, "A tool: what is pinned, and what it says now", {}, "", 200, "ToolInFull"),
-    ("post", _TOOL + "/accept", "Pin what the tool says now", {}, "Empty", 200, "Tool"),
-    ("post", _TOOL + "/reject", "Keep the tool out", {}, "Empty", 200, "Tool"),
+    (
+        *("post", _TOOL + "/accept", "Pin what the tool says now; `digest` is what you have read of it (`drifted`)"),
+        *({}, "DecideTool", 200, "Tool"),
+    ),
+    ("post", _TOOL + "/reject", "Keep the tool out", {}, "DecideTool", 200, "Tool"),
 )

@@ -18,6 +18,7 @@ from app.adapters.passwords import Argon2Passwords
 from app.adapters.people import SqlitePeople
 from app.ports import Library
 from app.services.people import PeopleDesk
+from app.services.people_port import Role
 from app.settings import ROOT
 from app.web.app import create_web_app
 from app.web.settings import WebSettings
@@ -51,10 +52,10 @@ class WebWorld:
         self.clients.append(client)
         return client
 
-    async def browser(self, account: str = "ana") -> httpx.AsyncClient:
+    async def browser(self, account: str = "ana", role: Role = "owner") -> httpx.AsyncClient:
         """A browser that is signed in, with its CSRF token among its headers."""
         client = self.client()
-        link = await self.people.new_link(account)
+        link = await self.people.new_link(account, role)
         page = await client.get(f"/login/link/{link}")
         if page.status_code == 200:
             form = {"_csrf_token": field_of(page.text), "password": PASSWORD, "again": PASSWORD}
@@ -66,9 +67,9 @@ class WebWorld:
         client.headers["x-csrftoken"] = token.group(1) or token.group(2)
         return client
 
-    async def program(self, account: str = "ana") -> httpx.AsyncClient:
+    async def program(self, account: str = "ana", role: Role = "owner") -> httpx.AsyncClient:
         """A client with a Bearer token."""
-        person = await self.people.ensure_person(account)
+        person = await self.people.ensure_person(account, role)
         _, secret = await self.people.new_token(person.id, "test")
         return self.client(authorization=f"Bearer {secret}")
 
