@@ -17,9 +17,7 @@ _AGENT_UID = 10001
 class DoorControl:
     """The door behind its command socket in `folder`."""
 
-    def __init__(
-        self, folder: Path, peer_uids: tuple[int, ...] = (_AGENT_UID,), own: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, folder: Path, peer_uids: tuple[int, ...] = (_AGENT_UID,), own: Sequence[str] = ()) -> None:
         self._folder, self._client, self._peers, self._own = folder, DoorClient(folder), peer_uids, tuple(own)
 
     async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]], *, frozen: bool = False) -> str:

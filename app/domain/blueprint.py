@@ -23,7 +23,7 @@ _MEMORY: Final = re.compile(r"[1-9][0-9]{0,5}[mg]")
 _CPUS: Final = re.compile(r"(?:[1-9][0-9]?|0)(?:\.[0-9]{1,2})?")
 _TOP: Final = (
     *("name", "title", "description", "runtime", "model", "policy", "task", "tools", "network", "demo"),
-    *("max_turns", "timeout_minutes", "budget", "egress", "mcp", "workspace", "agents", "resources"),
+    *("max_turns", "timeout_minutes", "park_after_s", "budget", "egress", "mcp", "workspace", "agents", "resources"),
 )
 
 
@@ -83,6 +83,7 @@ class Blueprint:
     budget_micro: int
     max_turns: int | None = None
     timeout_minutes: int | None = None
+    park_after_s: int | None = None
     egress: tuple[EgressRule, ...] = ()
     mcp: tuple[tuple[str, str], ...] = ()
     seed: str = "empty"
@@ -93,6 +94,8 @@ class Blueprint:
         """Everything in it as a JSON value; the digest is over exactly this."""
         data = asdict(self)
         data["mcp"] = dict(self.mcp)
+        if self.park_after_s is None:
+            del data["park_after_s"]  # a blueprint that does not say it has the digest that it had before it could
         return data
 
     @property
@@ -125,6 +128,7 @@ def parse_blueprint(text: str, file: str) -> Blueprint:
         budget_micro=_budget(root.table("budget")),
         max_turns=root.integer("max_turns", low=1, high=10000) if root.has("max_turns") else None,
         timeout_minutes=root.integer("timeout_minutes", low=1, high=43200) if root.has("timeout_minutes") else None,
+        park_after_s=root.integer("park_after_s", low=1, high=31_536_000) if root.has("park_after_s") else None,
         egress=tuple(_egress(row) for row in root.tables("egress")),
         mcp=_servers(root.table("mcp")),
         seed=_seed(root.table("workspace")),

@@ -1,12 +1,12 @@
-"""Where people reach Helm. Nothing of it is on a run's listener; who asks for it inside a run tries to answer, or to see,
+"""Where people reach Helm. Nothing of it is on a run's listener: who asks for it inside a run tries to see or to answer
 the questions that are asked about it. The attempt is refused here and told to the server, which records it."""
 
 from __future__ import annotations
 
 import socket
 from typing import Final
+from urllib.parse import unquote
 
-from app.domain.egress import EgressError, canonical_host, canonical_port
 from app.door.answers import Refusal
 from app.door.gateway_client import GatewayError, text_in
 from app.door.house import House
@@ -28,7 +28,7 @@ _MOST: Final = 300
 
 def is_room(target: str) -> bool:
     """Whether an origin-form target is one of people's, in whatever spelling a server could take for it."""
-    path = target.partition("?")[0].partition("#")[0].replace("%2f", "/").replace("%2F", "/")
+    path = unquote(target.partition("?")[0].partition("#")[0])
     words = [word for word in path.lower().split("/") if word not in ("", ".", "..")]
     return bool(words) and words[0] in ROOMS
 
@@ -38,14 +38,8 @@ def is_own(authority: str, own: frozenset[str], default_port: int = 80) -> bool:
     host, _, port = authority.rpartition("@")[2].rpartition(":")
     if not host or port.endswith("]"):
         host, port = authority.rpartition("@")[2], str(default_port)
-    try:
-        number, ports = canonical_port(port), {place.rpartition(":")[2] for place in own}
-        bare = host.strip("[]")
-        if str(number) in ports and (_is_here(bare) or bare.lower().rstrip(".") == "localhost"):
-            return f"localhost:{number}" in own
-        return f"{canonical_host(bare)}:{number}" in own
-    except EgressError:
-        return False
+    name = host.strip("[]").lower().rstrip(".")
+    return f"{name}:{port}" in own or (f"localhost:{port}" in own and _is_here(name))
 
 
 def _is_here(host: str) -> bool:

@@ -79,7 +79,7 @@ class RunDoor:
         self._wires.add(wire)
 
     def track_outward(self, wire: Wire) -> None:
-        """This connection leads outside: it dies with the run, and when the run is frozen. Raises Refusal: it is frozen."""
+        """This connection leads outside: it dies with the run, and when that is frozen. Raises Refusal when it is."""
         if self.frozen:
             wire.abort()
             raise frozen()

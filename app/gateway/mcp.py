@@ -50,6 +50,8 @@ async def forward(request: Http, services: Services, server: str, mcp_http: http
         refusal = await _refused(services, run, server, body)
         if refusal is not None:
             return refusal
+    elif services.runs.is_frozen(run):
+        return _frozen(None)
     headers = {k: v for k, v in request.headers.items() if k in _PASSED or k.startswith("mcp-")}
     outgoing = mcp_http.build_request(request.method, url, content=body, headers=headers)
     try:
@@ -83,6 +85,8 @@ async def _refused(services: Services, run: str, server: str, body: bytes) -> Re
     method = message.get("method")
     if method == "tools/call":
         return await _tool_call(services, run, server, message)
+    if services.runs.is_frozen(run):
+        return _frozen(message.get("id"))
     if method is None or method in _METHODS or (isinstance(method, str) and method.startswith("notifications/")):
         return None
     return _error(message.get("id"), -32601, "this method is not passed to MCP servers", "")
@@ -108,6 +112,10 @@ async def _tool_call(services: Services, run: str, server: str, message: dict[st
         )
     )
     return _error(message.get("id"), -32001, answer.message, answer.reason_code, answer.receipt_id)
+
+
+def _frozen(id: Any) -> Response[Any]:
+    return _error(id, -32001, Reason.FROZEN.meaning, Reason.FROZEN.value)
 
 
 def _error(id: Any, code: int, words: str, reason: str, receipt: str = "") -> Response[Any]:

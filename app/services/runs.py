@@ -24,13 +24,14 @@ from app.domain.errors import (
 )
 from app.domain.events import Draft
 from app.domain.ids import run_id, short_id
-from app.domain.payloads import Controlled, RunClosed, RunCreated, RunInterrupted, RunNoted, RunStarted
+from app.domain.payloads import Controlled, RunCreated, RunInterrupted, RunNoted, RunStarted
 from app.domain.policy import EVALUATOR
 from app.domain.reasons import Reason
 from app.domain.receipt import SYSTEM, Actor
 from app.domain.run import Action, Run
 from app.ports import Clock, Door, Exit, Library, Providers, RunFilter, Sandbox, Start, Workspaces
 from app.services.approvals import Approvals
+from app.services.endings import closing
 from app.services.gate import Gate
 from app.services.ledger import Ledger
 from app.services.slots import Slots
@@ -293,7 +294,8 @@ class Runs:
             if not found.live:
                 break
             try:
-                await self._ledger.record(run, Draft(self._closing(found, ended)), expect=found.run_seq)
+                last = closing(found, ended, self._killed.get(run, ()))
+                await self._ledger.record(run, Draft(last), expect=found.run_seq)
             except SequenceMismatch:
                 await self.settle(run, recovered=False, keep=())
                 continue
@@ -323,20 +325,6 @@ class Runs:
                         return
         except TimeoutError:
             return
-
-    def _closing(self, run: Run, ended: Exit) -> RunClosed:
-        status, reason, message = _ending(run, ended)
-        return RunClosed(
-            status=status,
-            reason_code=reason,
-            message=message[:2_000],
-            count=run.run_seq + 1,
-            spent_micro=run.spent_micro,
-            input_tokens=run.input_tokens,
-            output_tokens=run.output_tokens,
-            tool_calls=run.tool_calls,
-            killed=self._killed.get(run.id, ())[:200],
-        )
 
     async def _require_engine(self) -> None:
         status = await self._sandbox.probe()
@@ -384,17 +372,3 @@ def _check_order(task: str, title: str, budget_micro: int) -> None:
 def _is_unused(action: Action) -> bool:
     """A release of an MCP call that nobody has forwarded: the gateway takes it, durably, before it forwards."""
     return action.door == "mcp" and action.executor == "gateway" and not action.forwarded
-
-
-def _ending(run: Run, ended: Exit) -> tuple[Any, str, str]:
-    """Status, reason code and words of a run's end, from what the log and the container say."""
-    if run.stopping:
-        return "cancelled", Reason.RUN_STOPPED.value, "Stopped by a person."
-    if run.interrupted:
-        return "failed", run.interrupted, run.message
-    if run.result == "complete":
-        return "complete", Reason.COMPLETED.value, run.message
-    if run.result == "failed":
-        return "failed", Reason.AGENT_FAILED.value, run.message
-    why = "out of memory" if ended.oom else ended.reason or f"exit code {ended.code}"
-    return "failed", Reason.AGENT_FAILED.value, f"The container ended before the agent was done: {why}"
