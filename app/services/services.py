@@ -21,6 +21,7 @@ from app.services.runs import Runs
 from app.services.selfapprovals import SelfApprovals
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Services:
     evidence: EvidenceDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
+    tools: ToolShelf
     model_calls: ModelCalls
     egress: Egress
     freezer: Freezer

@@ -1,4 +1,4 @@
-"""A frozen run at the door: what leads outside is cut, nothing new leaves, model calls wait, and a thaw lets them go."""
+"""A frozen run at the door: what leads outside is cut, nothing new leaves, model calls wait until a thaw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.adapters.door_world import RUN, WAIT, Seen, World, body_of, status_of
 from tests.adapters.test_door_egress import Sink, allow, connect
 from tests.adapters.test_door_models import BODY, DELTA, SSE, START, STOP, TOOL, chunk, stream
 
-sink = pytest.fixture(lambda: Sink())
+sink = pytest.fixture(Sink)
 
 
 @pytest.fixture
