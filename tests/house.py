@@ -89,6 +89,7 @@ class ShelfSandbox:
     refuse_kill: str = ""
     refuse_pause: str = ""
     still: set[str] = field(default_factory=set)
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def probe(self) -> EngineStatus:
         return self.status
@@ -116,10 +117,19 @@ class ShelfSandbox:
         if self.refuse_pause:
             raise EngineUnavailable(self.refuse_pause)
         if run in self.running and not self.running[run].done():
-            self.still.add(run)
+            async with self.moved:
+                self.still.add(run)
+                self.moved.notify_all()
 
     async def unpause(self, run: str) -> None:
-        self.still.discard(run)
+        async with self.moved:
+            self.still.discard(run)
+            self.moved.notify_all()
+
+    async def until_still(self, *runs: str) -> None:
+        """Wait, at most 10 s, until just these runs stand still."""
+        async with asyncio.timeout(10), self.moved:
+            await self.moved.wait_for(lambda: self.still == set(runs))
 
     async def live(self) -> dict[str, int]:
         return {run: 1 for run, ended in self.running.items() if not ended.done()}

@@ -149,7 +149,7 @@ def _uses(value: Any) -> list[dict[str, str]]:
 
 
 @post("/attempt", status_code=200)
-async def attempt(request: Http, services: Services) -> dict[str, Any]:
+async def attempt(request: Http, services: Given) -> dict[str, Any]:
     """A run asked the door for what only people may use; recorded as the refusal that it was."""
     run, body = run_of(request), await json_body(request)
     method, target = text(body, "method", 16), text(body, "target", 300)

@@ -102,9 +102,7 @@ async def test_a_run_whose_container_comes_up_into_a_freeze_stands_still_at_once
         run = await world.services.runs.start("market-brief", by="ana")
         await world.services.freezer.freeze("run", run.id, by="ana")
         await world.until(run.id, "run.started")
-        async with asyncio.timeout(10):
-            while run.id not in world.sandbox.still:
-                await asyncio.sleep(0)
+        await world.sandbox.until_still(run.id)
         assert run.id in world.door.frozen
 
 

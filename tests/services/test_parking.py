@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
@@ -55,12 +54,6 @@ async def status(world: House, run: Run) -> str:
     return (await world.services.runs.get(run.id)).status
 
 
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not true():
-            await asyncio.sleep(0)
-
-
 async def names(world: House, run: Run) -> list[str]:
     return [e.name for e in await world.ledger.read.events(run=run.id) if e.name in ("run.parked", "run.unparked")]
 
@@ -77,7 +70,7 @@ async def test_a_run_that_waits_long_is_parked_and_goes_on_with_the_answer(open_
         await world.answer(action.approval, "allow")
         assert (await asked).allowed
         await world.until(run.id, "run.unparked")
-        await until(lambda: not world.sandbox.still)
+        await world.sandbox.until_still()
         assert (await status(world, run), world.services.runs.slots_used()) == ("running", 1)
 
 
@@ -103,7 +96,7 @@ async def test_words_to_a_parked_run_wake_it(open_house: OpenHouse) -> None:
         await world.services.steering.queue(run.id, "hurry", "steer", by="ana")
         event = await world.until(run.id, "run.unparked")
         assert event.payload.reason == "steered"  # type: ignore[attr-defined]  # RunUnparked
-        await until(lambda: not world.sandbox.still)
+        await world.sandbox.until_still()
         assert await status(world, run) == "waiting", "a message answers no question"
         await later(world, 121)
         assert await status(world, run) == "parked"
@@ -124,7 +117,7 @@ async def test_its_slot_goes_to_another_run_and_it_waits_in_line_honestly(open_h
             await world.services.runs.start("market-brief", by="bo")
         world.sandbox.end(other.id, 0)
         await world.until(run.id, "run.unparked")
-        await until(lambda: not world.sandbox.still)
+        await world.sandbox.until_still()
         assert world.services.runs.slots_used() == 1
 
 
@@ -193,7 +186,7 @@ async def test_a_parked_run_is_taken_up_parked_after_a_restart(open_house: OpenH
         (action,) = await world.waiting(run.id)
         await world.answer(action.approval, "allow")
         await world.until(run.id, "run.unparked")
-        await until(lambda: not sandbox.still)
+        await sandbox.until_still()
         assert (await world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL))).allowed
 
 
@@ -210,7 +203,7 @@ async def test_an_answer_that_the_old_server_did_not_live_to_act_on_wakes_it(ope
         await recover(world.ledger, world.services.runs, sandbox)
         await world.parking.take_up()
         await world.until(run.id, "run.unparked")
-        await until(lambda: not sandbox.still)
+        await sandbox.until_still()
 
 
 async def test_a_parked_run_can_be_stopped_and_takes_no_slot_for_it(open_house: OpenHouse) -> None:
