@@ -39,6 +39,7 @@ from app.web.rows import (
     TurnRow,
 )
 from app.web.views import Card, InboxPage, ItemKind, RunHead, RunPage, RunRow, RunsPage, Shell, TimelineChunk
+from app.web.views_gate import HOURS, EditPreview, FrozenNote, Hold, PatternCount
 from app.web.views_plain import BlueprintsPage, ErrorPage, EvidencePage, LoginPage, Page, SettingsPage, TokensBox
 
 STATUS: Mapping[RunStatus, tuple[str, Tone, str]] = {
@@ -161,7 +162,7 @@ class Faces:
         self._jinja.filters.update({word.__name__: word for word in (*words, text.cut, text.plain, text.short_hash)})
         self._jinja.filters.update(v=text.visible, clock=partial(_clock, zone=zone), row_template=_row_template)
         self._jinja.filters.update(body_template=_body_template)
-        tables = {"STATUS": STATUS, "KIND": KIND, "CALL": CALL, "ANSWER": ANSWER}
+        tables = {"STATUS": STATUS, "KIND": KIND, "CALL": CALL, "ANSWER": ANSWER, "HOURS": HOURS}
         self._jinja.globals.update(tables, asset=self.asset, share=text.share, spend_chart=spend_chart)
 
     @property
@@ -193,6 +194,22 @@ class Faces:
     def card_foot(self, card: Card, now_ms: int) -> str:
         """The answer to `POST /inbox/<key>/answer` (200, 409 and 410 alike): what became of the card."""
         return self._draw("fragments/card_foot.html", now_ms, card=card)
+
+    def edit_preview(self, preview: EditPreview, now_ms: int) -> str:
+        """The answer to `POST /inbox/<key>/edit`: the edited call beside the asked one."""
+        return self._draw("fragments/edit_preview.html", now_ms, preview=preview)
+
+    def pattern_count(self, count: PatternCount, now_ms: int) -> str:
+        """The answer to `POST /inbox/<key>/pattern`."""
+        return self._draw("fragments/pattern_count.html", now_ms, count=count)
+
+    def hold(self, hold: Hold, now_ms: int) -> str:
+        """A bulk answer, while it can be undone and after."""
+        return self._draw("fragments/hold.html", now_ms, hold=hold)
+
+    def frozen(self, frozen: tuple[FrozenNote, ...], now_ms: int, *, may_act: bool) -> str:
+        """The banners of what is frozen: the answer to `GET /freeze/banner`."""
+        return self._draw("fragments/frozen.html", now_ms, frozen=frozen, may_act=may_act)
 
     def tokens(self, box: TokensBox, now_ms: int) -> str:
         """The answer to a change of the API tokens."""
@@ -246,6 +263,8 @@ class Faces:
 
 
 REFRESH_INBOX: Op = {"op": "refresh", "target": "#inbox-list"}
+REFRESH_FROZEN: Op = {"op": "refresh", "target": "#frozen"}
+REFRESH_FEET: Op = {"op": "refresh", "target": "[data-foot][data-open]"}
 
 
 def badge(count: int) -> Op:
