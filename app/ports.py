@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.domain.blueprint import Blueprint
 from app.domain.chain import Head, Sealed
+from app.domain.content import FileMark, Proof
 from app.domain.events import Event
 from app.domain.merkle import Frontier
+from app.domain.named_files import NamedFiles
 from app.domain.policy import Bundle
 from app.domain.pricing import Price
+from app.domain.reasons import Reason
 from app.domain.run import Action, Run, Steering
 from app.domain.standing import Standing
 
@@ -205,6 +208,42 @@ class Workspaces(Protocol):
 
     async def create(self, run: str, seed: str) -> str:
         """Make a run's folder and return its path. Raises InvalidInput."""
+        ...
+
+
+class FileMarks(Protocol):
+    """Hashes of the files that a call names, as they lie in the run's workspace. Never follows a link."""
+
+    async def mark(self, run: str, names: NamedFiles) -> tuple[FileMark, ...]:
+        """The files as they are now."""
+        ...
+
+    async def again(self, run: str, marks: Sequence[FileMark]) -> tuple[FileMark, ...]:
+        """The same files as they are now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is known of a tool and its input: the digest of the pinned schema ("" where there is none), and, where the
+    call must not be made, why. `message` names the field and the rule, never a value."""
+
+    schema: str = ""
+    reason: Reason | None = None
+    message: str = ""
+
+
+class ToolCheck(Protocol):
+    """Pinned schemas of tools."""
+
+    def check(self, blueprint: str, tool: str, args: Any) -> Checked: ...
+
+
+class ProofCheck(Protocol):
+    """Signatures of answers."""
+
+    def check(self, proof: Proof, statement: bytes, account: str) -> str:
+        """The id of the enrolled key that signed it. Raises Forbidden, with the remedy."""
         ...
 
 

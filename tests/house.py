@@ -20,6 +20,7 @@ from app.domain.content import KeyStatement
 from app.domain.errors import EngineUnavailable, NotFound
 from app.domain.events import Draft, Event
 from app.domain.ids import SYSTEM_RUN
+from app.domain.logcheck import check_lines
 from app.domain.payloads_log import LogOpened
 from app.domain.run import Action, Run
 from app.domain.signing import Signer
@@ -36,6 +37,8 @@ from app.services.services import Services
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
 from app.settings import ROOT
+
+from tests.fakes import MemoryReader, MemoryStore
 
 SEED = b"h" * 32
 DIGEST = "sha256:" + "0" * 64
@@ -197,9 +200,11 @@ async def house(
     sandbox: ShelfSandbox | None = None,
     library: Library = LIBRARY,
     check: bool = True,
+    memory: MemoryStore | None = None,
 ) -> AsyncIterator[House]:
-    """Open a house in `home` (again, where there was one); its log is checked when it is left."""
-    store, reader = SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
+    """Open a house in `home` (again, where there was one); its log is checked when it is left. With `memory` its log is
+    there and not in `home`."""
+    store, reader = _log(home, memory)
     clock, key = HandClock(), Signer.of(SEED)
     clock.ms += 60_000 * await reader.size()  # entropy and time go on where an earlier house stopped
     clock._drawn = 1_000_000 * await reader.size()
@@ -219,8 +224,15 @@ async def house(
         reader.close()
         store.close()
     if check:
-        report = check_log(home, keys=[Signer.of(SEED).public])
+        trusted = frozenset({Signer.of(SEED).public})
+        report = check_log(home, keys=trusted) if memory is None else check_lines(memory.lines(), trusted)
         assert report.ok, report.errors
+
+
+def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteStore, MemoryReader | SqliteReader]:
+    if memory is not None:
+        return memory, MemoryReader(memory)
+    return SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
 
 
 def _services(

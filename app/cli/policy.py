@@ -20,8 +20,8 @@ from app.cli.policy_explain import explain
 from app.cli.policy_log import Json
 from app.domain.errors import BadPolicy
 from app.domain.expressions import ENGINE, INTERPRETED
-from app.domain.policy import Bundle, decide
-from app.domain.policy_cases import Case, second_opinion
+from app.domain.policy import Bundle
+from app.domain.policy_cases import Case, compare, second_opinion
 from app.domain.policy_lint import ERROR, Finding, lint_bundle, load_finding
 from app.settings import read_settings
 
@@ -150,17 +150,13 @@ def _check(folder: Path) -> Checked:
 
 
 def _misses(bundle: Bundle, case: Case, engine: str) -> Sequence[Miss]:
-    decision = decide(bundle, case.request)
-    expected = {"verdict": case.verdict.value, "rule": case.rule}
-    got = {"verdict": decision.verdict.value, "rule": next(iter(decision.rule_ids), "")}
-    if case.reason is not None:
-        expected["reason_code"], got["reason_code"] = case.reason.value, decision.reason.value
+    expected, got = compare(bundle, case)
     return [] if expected == got else [Miss(case, engine, expected, got)]
 
 
 def _answer(what: dict[str, str]) -> str:
-    reason = f" {what['reason_code']}" if "reason_code" in what else ""
-    return f"{what['verdict']}{reason} by {what['rule'] or 'no rule'}"
+    more = [f"{name} {value or 'none'}" for name, value in what.items() if name not in ("verdict", "rule")]
+    return f"{what['verdict']} by {what['rule'] or 'no rule'}{' with ' + ', '.join(more) if more else ''}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -13,7 +13,8 @@ from app.domain.events import Event
 from app.domain.expressions import FIELDS
 from app.domain.fold import evolve
 from app.domain.payloads import IntentRecorded, RunClosed, VerdictGiven
-from app.domain.policy import Bundle, decide_again, input_value
+from app.domain.policy import Bundle, decide_again
+from app.domain.policy_inputs import evidence_view, input_value, joined_inputs
 from app.domain.reasons import Reason
 from app.domain.run import Run
 from app.domain.verdict import (
@@ -31,6 +32,7 @@ MAX_ARGS: Final = 1_048_576
 _FORM: Final = frozenset({Reason.SCHEMA_VIOLATION.value, Reason.INPUT_TOO_LARGE.value})
 _FORCED: Final = {"model": EffectClass.MODEL, "egress": EffectClass.NETWORK}
 _NEEDS_ARGS: Final = frozenset({"args", "shell", "file"})
+_NEVER_REBUILT: Final = frozenset({"grants"})
 _NEEDS_PLACE: Final = frozenset({"host", "port", "egress_listed"})
 _NEEDS_CWD: Final = frozenset({"shell", "file", "cwd"})
 
@@ -142,6 +144,8 @@ def _from_reads(bundle: Bundle, recorded: Recorded, effect: EffectClass) -> Row:
             if name in _NEEDS_CWD and "cwd" not in (recorded.inputs or {}):
                 notes.append(f"{name}: in {WORKSPACE}, as the folder was not recorded")
         inputs[name] = known[0]
+    if "grants" in (recorded.inputs or {}):
+        inputs = joined_inputs(recorded.inputs or {}, inputs)  # grants that were tried may answer again
     return Row(recorded, decide_again(bundle, inputs, effect), rebuilt, "; ".join(notes))
 
 
@@ -167,7 +171,7 @@ def _lacking(recorded: Recorded, name: str) -> str:
     if name in _NEEDS_ARGS and recorded.args is None:
         return "the arguments are not kept whole in the log"
     listed = name == "egress_listed" and recorded.tool == "egress"
-    if name in _NEEDS_PLACE and (recorded.tool == "WebFetch" or listed):
+    if name in _NEVER_REBUILT or (name in _NEEDS_PLACE and (recorded.tool == "WebFetch" or listed)):
         return "it was not recorded"
     return ""
 
@@ -207,6 +211,7 @@ def _request(asked: Event, intent: IntentRecorded, run: Run, args: Json, held: M
         host=host if isinstance(host, str) else "",
         port=port if isinstance(port, int) else 0,
         grade=Grade(intent.grade),
+        evidence=evidence_view(run.evidence),
         cwd=str(held.get("cwd", WORKSPACE)),
     )
 

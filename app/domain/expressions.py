@@ -46,6 +46,7 @@ FIELDS: Final[Mapping[str, frozenset[str] | None]] = {
     "budget": frozenset({"spent", "reserved", "cap"}),
     "shell": frozenset({"commands", "names", "hazards", "unclear"}),
     "file": frozenset({"path", "inside", "credential", "known"}),
+    "evidence": None,
 }
 SCALARS: Final[Mapping[str, str]] = {
     "tool": "STRING",
@@ -57,6 +58,8 @@ SCALARS: Final[Mapping[str, str]] = {
     "port": "INT",
     "egress_listed": "BOOL",
 }
+LISTS: Final = frozenset({"grants"})  # of maps
+VARIABLES: Final = frozenset({*FIELDS, *SCALARS, *LISTS})
 _MACROS: Final = frozenset({"all", "exists", "exists_one", "filter", "map"})
 _METHODS: Final = frozenset(
     {"startsWith", "endsWith", "contains", "matches", "size"}
@@ -92,6 +95,8 @@ class Engine(Protocol):
 
     name: str
 
+    def __hash__(self) -> int: ...
+
     def compile(self, source: str) -> Any:
         """A program for a source. Raises BadExpression."""
         ...
@@ -108,7 +113,8 @@ class CppEngine:
         kinds = {name: getattr(cel.Type, kind) for name, kind in SCALARS.items()}
         fields = {name: cel.Type.Map(cel.Type.STRING, cel.Type.DYN) for name in FIELDS}
         self.name = "cel-expr-python/" + version("cel-expr-python")
-        self._env = cel.NewEnv(variables=kinds | fields)
+        lists = dict.fromkeys(LISTS, cel.Type.List(cel.Type.Map(cel.Type.STRING, cel.Type.DYN)))
+        self._env = cel.NewEnv(variables=kinds | fields | lists)
         self._answers = (cel.Type.BOOL, cel.Type.DYN, cel.Type.INT)
 
     def compile(self, source: str) -> Any:
@@ -257,8 +263,8 @@ def _check_size(source: str) -> None:
     """Bounds on the text alone: nothing recursive has seen it yet."""
     if len(source) > MAX_SOURCE:
         raise BadExpression(1, 1, f"the condition is longer than {MAX_SOURCE} characters")
-    if not source.strip() or "\x00" in source:
-        raise BadExpression(1, 1, "the condition is empty or holds a NUL character")
+    if not source.strip() or re.search("[\x00\ud800-\udfff]", source):
+        raise BadExpression(1, 1, "the condition is empty, or holds a NUL or half a surrogate pair")
     bare = _STRINGS.sub('""', source)
     depth = 0
     for char in bare:
@@ -321,7 +327,7 @@ class _Survey:
         variable = _plain_ident(arguments[0]) if len(arguments) >= 2 else None
         if variable is None:
             _refuse(node, f"the macro {name!r} needs a variable and a condition")
-        if variable in FIELDS or variable in SCALARS:
+        if variable in VARIABLES:
             _refuse(node, f"a macro's variable must not be named like the variable {str(variable)!r}")
         if depth >= MAX_MACRO_DEPTH:
             _refuse(node, f"macros are nested deeper than {MAX_MACRO_DEPTH}")
@@ -339,8 +345,8 @@ class _Survey:
     def _variable(self, name: Token, field: Token | None, bound: frozenset[str]) -> None:
         if name in bound:
             return
-        if name not in FIELDS and name not in SCALARS:
-            _refuse_token(name, f"unknown variable {str(name)!r}; known: {', '.join(sorted([*FIELDS, *SCALARS]))}")
+        if name not in VARIABLES:
+            _refuse_token(name, f"unknown variable {str(name)!r}; known: {', '.join(sorted(VARIABLES))}")
         known = FIELDS.get(name)
         if field is not None and known is not None and field not in known:
             _refuse_token(field, f"{name} has no field {str(field)!r}; known: {', '.join(sorted(known))}")

@@ -5,23 +5,24 @@ same decision, in any process."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from app.domain.bounds import Refusal, Size, measure
+from app.domain.bounds import Refusal, measure
 from app.domain.canonical import Json
-from app.domain.expressions import ENGINE, MAX_STEPS, Chain, Condition, Engine
-from app.domain.places import file_view
+from app.domain.expressions import ENGINE, Chain, Condition, Engine
+from app.domain.policy_grants import MAX_WORK, considered, grantable, recorded_grants, try_grants, work
+from app.domain.policy_inputs import Reads, Source, all_reads, joined_inputs, of_record, of_request
 from app.domain.reasons import Reason
-from app.domain.shell import shell_view
 from app.domain.shell_script import SHELL_PARSER
-from app.domain.verdict import ApprovalTerms, Decision, EffectClass, Request, Risk, Verdict
+from app.domain.verdict import ApprovalTerms, Decision, EffectClass, GrantFacts, Request, Risk, Verdict
 
 EVALUATOR: Final = f"helm-policy/1 {ENGINE.name} {SHELL_PARSER}"
-MAX_WORK: Final = 2**29
 _MAX_PLANS: Final = 2048
 _TOOL: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
+HEALTH_CHECK: Final = "health-check"
+OBLIGATIONS: Final = (HEALTH_CHECK,)
 _DEFAULT_REASON: Final = {
     Verdict.ALLOW: Reason.ALLOW,
     Verdict.DENY: Reason.POLICY_DENIED,
@@ -52,7 +53,7 @@ class Rule:
     reason: Reason | None = None
     message: str = ""
     risk: Risk = Risk.MEDIUM
-    timeout_s: int = 3600
+    terms: ApprovalTerms = field(default_factory=ApprovalTerms)
     obligations: tuple[str, ...] = ()
     file: str = ""
     line: int = 0
@@ -68,7 +69,7 @@ class _Plan:
 
     rules: tuple[Rule, ...]
     chain: Chain
-    reads: Mapping[str, frozenset[str] | None]
+    reads: Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,19 @@ class Bundle:
     rules: tuple[Rule, ...]
     tools: tuple[tuple[ToolGlob, EffectClass], ...]
     engine: Engine = ENGINE
+    health_checks: tuple[ToolGlob, ...] = ()
     tool_places: Mapping[str, tuple[str, int, int]] = field(default_factory=dict, compare=False, repr=False)
     _plans: dict[str, _Plan] = field(default_factory=dict, compare=False, repr=False)
 
     def effect_class(self, tool: str) -> EffectClass | None:
         """What the bundle says a tool does; None when it does not know the tool."""
         return next((effect for glob, effect in self.tools if glob.matches(tool)), None)
+
+    def meets(self, obligation: str, tool: str) -> bool:
+        """Whether an executed call of this tool does what an earlier action owes. False for what nobody knows."""
+        if obligation != HEALTH_CHECK or self.effect_class(tool) is None:
+            return False
+        return any(glob.matches(tool) for glob in self.health_checks)
 
     def plan(self, tool: str) -> _Plan:
         """The rules for one tool. Kept per name, up to a bound that a flood of names cannot pass."""
@@ -114,24 +122,38 @@ def decide(bundle: Bundle, request: Request) -> Decision:
     refusal = _refuse_args(request.args)
     if refusal is not None:
         return _deny(bundle, {"tool": tool}, refusal.reason, refusal.message, effect)
-    plan = bundle.plan(tool)
-    inputs = {"tool": tool} | _inputs(request, effect, plan.reads)
-    return _apply(bundle, plan, inputs, effect)
+    return _apply(_Question(bundle, tool, effect, of_request(request, effect), request.grants, request.now))
 
 
 def decide_again(bundle: Bundle, inputs: Json, effect: EffectClass | None) -> Decision:
     """The decision that recorded `inputs` give: for replay. A bundle that reads more than was recorded denies."""
-    tool = str(inputs.get("tool", ""))
+    tool, now = str(inputs.get("tool", "")), inputs.get("now")
     if bundle.effect_class(tool) is None:
         return _deny(bundle, inputs, Reason.DENY_TOOL_NOT_FOUND)
-    return _apply(bundle, bundle.plan(tool), inputs, effect)
+    grants = recorded_grants(inputs) if isinstance(now, str) else ()
+    return _apply(_Question(bundle, tool, effect, of_record(inputs), grants, now if isinstance(now, str) else ""))
 
 
-def _apply(bundle: Bundle, plan: _Plan, inputs: Json, effect: EffectClass | None) -> Decision:
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is decided: about one tool, from one source of inputs."""
+
+    bundle: Bundle
+    tool: str
+    effect: EffectClass | None
+    source: Source
+    grants: tuple[GrantFacts, ...]
+    now: str
+
+
+def _apply(question: _Question) -> Decision:
+    bundle, effect = question.bundle, question.effect
+    plan = bundle.plan(question.tool)
+    inputs = {"tool": question.tool} | question.source(plan.reads)
     size = measure(inputs)
     if isinstance(size, Refusal):
-        return _deny(bundle, {"tool": inputs["tool"]}, size.reason, size.message, effect)
-    if _work(plan.chain.depth, size) > MAX_WORK:
+        return _deny(bundle, {"tool": question.tool}, size.reason, size.message, effect)
+    if work(plan.chain.depth, size) > MAX_WORK:
         message = "the arguments are too large for the rules that look through them"
         return _deny(bundle, inputs, Reason.INPUT_TOO_LARGE, message, effect)
     matched, failed = plan.chain.first(inputs, size.elements)
@@ -141,7 +163,30 @@ def _apply(bundle: Bundle, plan: _Plan, inputs: Json, effect: EffectClass | None
         return _deny(bundle, inputs, Reason.POLICY_ERROR, message, effect, (rule.id,))
     if matched is None:
         return _deny(bundle, inputs, Reason.NO_RULE_MATCHED, effect=effect)
-    return _conclude(bundle, plan.rules[matched], inputs, effect)
+    return _granted(question, plan.rules[matched], inputs)
+
+
+def _granted(question: _Question, rule: Rule, inputs: dict[str, Json]) -> Decision:
+    """What a rule says, unless it asks a person and a grant has answered before."""
+    decision = _conclude(question.bundle, rule, inputs, question.effect)
+    if rule.verdict is not Verdict.ESCALATE or not grantable(rule.terms, rule.risk):
+        return decision
+    tried = considered(question.grants, rule.id, question.tool, question.now)
+    if not tried:
+        return decision
+    grant, looked = try_grants(tried, question.source, question.bundle.engine)
+    decision = replace(decision, inputs=joined_inputs(looked, inputs))
+    if not grant:
+        return decision
+    return replace(
+        decision,
+        verdict=Verdict.ALLOW,
+        reason=Reason.GRANTED,
+        rule_ids=(rule.id, f"grant:{grant}"),
+        message=Reason.GRANTED.meaning,
+        approval=None,
+        grant=grant,
+    )
 
 
 def _conclude(bundle: Bundle, rule: Rule, inputs: Json, effect: EffectClass | None) -> Decision:
@@ -156,7 +201,7 @@ def _conclude(bundle: Bundle, rule: Rule, inputs: Json, effect: EffectClass | No
         policy_digest=bundle.digest,
         evaluator=EVALUATOR,
         inputs=inputs,
-        approval=ApprovalTerms(rule.timeout_s) if rule.verdict is Verdict.ESCALATE else None,
+        approval=rule.terms if rule.verdict is Verdict.ESCALATE else None,
         obligations=rule.obligations,
     )
 
@@ -189,57 +234,6 @@ def _refuse_args(args: Json) -> Refusal | None:
     return size if isinstance(size, Refusal) else None
 
 
-def _work(depth: int, size: Size) -> int:
-    """The most text that conditions with macros can go through: every step may look at all of it."""
-    return int(min(max(size.elements, 1) ** depth, MAX_STEPS) * size.bytes) if depth else 0
-
-
 def _make_plan(rules: tuple[Rule, ...], engine: Engine) -> _Plan:
-    reads: dict[str, frozenset[str] | None] = {}
-    for rule in rules:
-        for name, fields in (rule.when.reads if rule.when is not None else {}).items():
-            seen = reads.get(name, frozenset())
-            reads[name] = None if fields is None or seen is None else seen | fields
-    return _Plan(rules, Chain([rule.when for rule in rules], engine), reads)
-
-
-def _inputs(request: Request, effect: EffectClass, reads: Mapping[str, frozenset[str] | None]) -> dict[str, Json]:
-    """Only what the rules of this tool read. What is not here, the evaluator has not seen."""
-    return {name: input_value(name, reads[name], request, effect) for name in sorted(reads)}
-
-
-def input_value(name: str, fields: frozenset[str] | None, request: Request, effect: EffectClass) -> Json:
-    """One variable as rules see it: all of it, or the `fields` that they read."""
-    value: Json = str(effect) if name == "effect_class" else _BUILDERS[name](request)
-    return value if fields is None else {key: value[key] for key in sorted(fields) if key in value}
-
-
-def _run(request: Request) -> Json:
-    return {"id": request.run.id, "no": request.run.no, "title": request.run.title}
-
-
-def _agent(request: Request) -> Json:
-    agent = request.agent
-    return {"id": agent.id, "type": agent.type, "depth": agent.depth, "path": list(agent.path)}
-
-
-def _budget(request: Request) -> Json:
-    return {"spent": request.budget.spent, "reserved": request.budget.reserved, "cap": request.budget.cap}
-
-
-_BUILDERS: Final[Mapping[str, Callable[[Request], Json]]] = {
-    "tool": lambda request: request.tool,
-    "args": lambda request: request.args,
-    "run": _run,
-    "agent": _agent,
-    "blueprint": lambda request: request.blueprint,
-    "budget": _budget,
-    "now": lambda request: request.now,
-    "cwd": lambda request: request.cwd,
-    "grade": lambda request: str(request.grade),
-    "host": lambda request: request.host,
-    "port": lambda request: request.port,
-    "egress_listed": lambda request: request.egress_listed,
-    "shell": lambda request: shell_view(request.args.get("command"), request.cwd),
-    "file": lambda request: file_view(request.args, request.cwd),
-}
+    conditions = [rule.when for rule in rules]
+    return _Plan(rules, Chain(conditions, engine), all_reads(conditions))

@@ -13,10 +13,10 @@ from typing import Final, TypeAlias
 from app.domain.canonical import canonical_bytes
 from app.domain.errors import BadPolicy
 from app.domain.expressions import ENGINE, BadExpression, Condition, Engine, compile_condition
-from app.domain.policy import Bundle, Rule, ToolGlob, tool_glob
+from app.domain.policy import HEALTH_CHECK, OBLIGATIONS, Bundle, Rule, ToolGlob, tool_glob
 from app.domain.reasons import Reason
 from app.domain.toml_text import Table, read_toml
-from app.domain.verdict import DEFAULT_TIMEOUT_S, EffectClass, Risk, Verdict
+from app.domain.verdict import DEFAULT_TIMEOUT_S, ApprovalTerms, EffectClass, Risk, Verdict
 
 HEAD: Final = "bundle.toml"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -25,6 +25,12 @@ _FILE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.toml")
 _NOT_A_DENIAL: Final = frozenset({Reason.ALLOW, Reason.APPROVED, Reason.APPROVAL_REQUIRED})
 MAX_STARS: Final = 4
 MAX_TIMEOUT_S: Final = 30 * 24 * 3600
+MAX_QUORUM: Final = 9
+ROLES: Final = ("owner", "approver")
+_RULE_KEYS: Final = (
+    *("id", "tools", "when", "verdict", "reason_code", "message", "risk"),
+    *("timeout", "approval", "obligations"),
+)
 
 
 def bundle_digest(files: Mapping[str, str]) -> str:
@@ -64,6 +70,7 @@ class Part:
     position: str
     rules: tuple[Rule, ...]
     tools: tuple[tuple[ToolGlob, EffectClass, tuple[str, int, int]], ...]
+    health_checks: tuple[ToolGlob, ...]
     head: Table
 
 
@@ -83,6 +90,8 @@ def parse_bundle(
     tools = _joined_tools(sorted(parts, key=lambda part: part is not own))
     if not tools:
         own.head.table("tools").refuse(None, "[tools] is missing: every tool that is not declared there is refused")
+    health_checks = tuple(dict.fromkeys(glob for part in parts for glob in part.health_checks))
+    _check_obligations(rules, health_checks)
     return Bundle(
         name=own.name,
         title=own.title,
@@ -91,6 +100,7 @@ def parse_bundle(
         rules=rules,
         tools=tuple((glob, effect) for glob, effect, _ in tools),
         engine=engine,
+        health_checks=health_checks,
         tool_places={glob.text: place for glob, _, place in tools},
     )
 
@@ -100,7 +110,7 @@ def parse_part(files: Mapping[str, str], where: str, engine: Engine = ENGINE) ->
     if HEAD not in files:
         raise BadPolicy(f"{where}/{HEAD}:1: the file is missing")
     head = read_toml(files[HEAD], f"{where}/{HEAD}")
-    head.closed("name", "title", "description", "rules", "tools", "extends", "position")
+    head.closed("name", "title", "description", "rules", "tools", "health_checks", "extends", "position")
     name = head.word("name", _NAME, "lower-case letters, digits and hyphens, at most 63")
     extends = head.strings("extends", (), most=10)
     for base in extends:
@@ -125,6 +135,7 @@ def parse_part(files: Mapping[str, str], where: str, engine: Engine = ENGINE) ->
         position=head.choice("position", ["before", "after"], "before"),
         rules=tuple(rules),
         tools=_effects(head.table("tools")),
+        health_checks=_health_checks(head.table("health_checks")),
         head=head,
     )
 
@@ -179,6 +190,16 @@ def _joined_tools(parts: list[Part]) -> list[tuple[ToolGlob, EffectClass, tuple[
     return joined
 
 
+def _check_obligations(rules: tuple[Rule, ...], health_checks: tuple[ToolGlob, ...]) -> None:
+    """A duty that no tool can do would stop a run for good."""
+    for rule in rules:
+        if HEALTH_CHECK in rule.obligations and not health_checks:
+            words = (
+                f"the rule {rule.id!r} asks for a {HEALTH_CHECK}, and no bundle names the tools under [health_checks]"
+            )
+            raise BadPolicy(f"{rule.file}:{rule.line}: {words}")
+
+
 def _all_files(own: Part, parts: list[Part]) -> dict[str, str]:
     """Everything that the digest covers: the own files by name, those of other bundles below the bundle's name."""
     files = dict(own.files)
@@ -207,6 +228,11 @@ def _effects(table: Table) -> tuple[tuple[ToolGlob, EffectClass, tuple[str, int,
     return tuple(effects)
 
 
+def _health_checks(table: Table) -> tuple[ToolGlob, ...]:
+    table.closed("tools")
+    return tuple(_glob(table, "tools", text) for text in table.strings("tools", (), most=50))
+
+
 def _glob(table: Table, key: str, text: str) -> ToolGlob:
     if _GLOB.fullmatch(text) is None or text.count("*") > MAX_STARS:
         table.refuse(key, f"{text!r} is not a tool's name or glob (letters, digits, _ . : / -, at most {MAX_STARS} *)")
@@ -223,10 +249,8 @@ def _read_rules(root: Table, rules: list[Rule], engine: Engine) -> None:
 
 
 def _rule(row: Table, engine: Engine) -> Rule:
-    row.closed("id", "tools", "when", "verdict", "reason_code", "message", "risk", "timeout", "obligations")
+    row.closed(*_RULE_KEYS)
     verdict = Verdict(row.choice("verdict", [str(v) for v in Verdict]))
-    if row.has("timeout") and verdict is not Verdict.ESCALATE:
-        row.refuse("timeout", "'timeout' belongs to ESCALATE only")
     return Rule(
         id=row.word("id", _NAME, "lower-case letters, digits and hyphens, at most 63"),
         tools=tuple(_glob(row, "tools", text) for text in row.strings("tools")),
@@ -235,10 +259,44 @@ def _rule(row: Table, engine: Engine) -> Rule:
         reason=_reason(row, verdict) if row.has("reason_code") else None,
         message=row.text("message", "", limit=300, empty=True),
         risk=Risk(row.choice("risk", [str(r) for r in Risk], "low" if verdict is Verdict.ALLOW else "medium")),
-        timeout_s=row.integer("timeout", DEFAULT_TIMEOUT_S, low=1, high=MAX_TIMEOUT_S),
-        obligations=row.strings("obligations", (), most=20),
+        terms=_terms(row, verdict),
+        obligations=_obligations(row, verdict),
         file=row.file,
         line=row.spot(None).line,
+    )
+
+
+def _obligations(row: Table, verdict: Verdict) -> tuple[str, ...]:
+    names = row.strings("obligations", (), most=len(OBLIGATIONS))
+    for name in names:
+        if name not in OBLIGATIONS:
+            row.refuse("obligations", f"unknown obligation {name[:63]!r}; known: {', '.join(OBLIGATIONS)}")
+    if names and verdict is Verdict.DENY:
+        row.refuse("obligations", "what is refused leaves no obligation")
+    return names
+
+
+def _terms(row: Table, verdict: Verdict) -> ApprovalTerms:
+    """The ceremony of an ESCALATE: the table `approval`, or `timeout` alone as its short form."""
+    for key in ("timeout", "approval"):
+        if row.has(key) and verdict is not Verdict.ESCALATE:
+            row.refuse(key, f"{key!r} belongs to ESCALATE only")
+    if row.has("timeout") and row.has("approval"):
+        row.refuse("timeout", "'timeout' is the short form of 'approval': write it inside of that table")
+    table = row.table("approval") if row.has("approval") else row
+    if table is not row:
+        table.closed("timeout", "quorum", "delay", "proof", "roles", "not_requester")
+    roles = table.strings("roles", (), most=len(ROLES))
+    if any(role not in ROLES or roles.count(role) > 1 for role in roles):
+        table.refuse("roles", f"'roles' holds {' or '.join(ROLES)}, each once")
+    timeout = table.integer("timeout", DEFAULT_TIMEOUT_S, low=1, high=MAX_TIMEOUT_S)
+    return ApprovalTerms(
+        timeout_s=timeout,
+        quorum=table.integer("quorum", 1, low=1, high=MAX_QUORUM),
+        delay_s=table.integer("delay", 0, high=timeout - 1),
+        proof="key" if table.choice("proof", ["none", "key"], "none") == "key" else "none",
+        roles=roles,
+        not_requester=table.flag("not_requester", False),
     )
 
 

@@ -28,6 +28,11 @@ class Reason(StrEnum):
     BUDGET_EXCEEDED = "BUDGET_EXCEEDED"
     MODEL_UNPRICED = "MODEL_UNPRICED"
     UNGATED_EFFECT = "UNGATED_EFFECT"
+    EVIDENCE_REQUIRED = "EVIDENCE_REQUIRED"
+    OBLIGATION_OPEN = "OBLIGATION_OPEN"
+    FROZEN = "FROZEN"
+    TOOL_DRIFT = "TOOL_DRIFT"
+    OUTPUT_DRIFT = "OUTPUT_DRIFT"
     SELF_APPROVAL = "SELF_APPROVAL"
     COMPLETED = "COMPLETED"
     AGENT_FAILED = "AGENT_FAILED"
@@ -105,6 +110,26 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.MODEL_UNPRICED: (
         "There is no price for this model, so its cost cannot be bounded.",
         "Add the model to prices.toml, or choose a model that is listed there.",
+    ),
+    Reason.EVIDENCE_REQUIRED: (
+        "A rule asks for evidence that is not attached to the run, or that is not whole.",
+        "Let a person attach what is named: `helm run evidence RUN KIND --ref REF`, or on the run's page.",
+    ),
+    Reason.OBLIGATION_OPEN: (
+        "An earlier action of this run left a duty open, and the next one of its kind waits for it.",
+        "Do what is owed first, such as the health check that the policy names, and then ask again.",
+    ),
+    Reason.FROZEN: (
+        "A person froze this run, its blueprint or everything; nothing is released while that stands.",
+        "Wait until a person lifts the freeze: `helm unfreeze`.",
+    ),
+    Reason.TOOL_DRIFT: (
+        "The tool says something else of itself than when it was pinned, so it is not called.",
+        "Look at the difference in the inbox, then accept or reject it.",
+    ),
+    Reason.OUTPUT_DRIFT: (
+        "The result does not have the form that the tool declares, so it was withheld. The call itself has happened.",
+        "Look at the tool; do not call it again to get the result.",
     ),
     Reason.UNGATED_EFFECT: (
         "A tool ran, or says it ran, without a verdict that allowed it. The run was stopped.",

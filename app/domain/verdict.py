@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from app.domain.canonical import Json
 from app.domain.reasons import Reason
@@ -79,12 +80,28 @@ class BudgetFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantFacts:
+    """A grant as it stands when a call is judged. `pattern` is the source of a CEL condition, "" for always; `expires`
+    is an RFC 3339 time in UTC."""
+
+    id: str
+    rule: str
+    tool: str
+    scope: str
+    pattern: str
+    expires: str
+    uses_left: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One intent, as the policy sees it. `args` is a JSON object that `strict_loads` has read.
 
     `effect_class` None means: as the bundle's [tools] declares. `blueprint` holds at least {"name": ...}. `now` is an
     RFC 3339 time in UTC, given from outside. `host`, `port` and `egress_listed` are for the tool "egress" (and may be
-    set for web tools, when the host of their URL is known).
+    set for web tools, when the host of their URL is known). `grants` are those that were given for this run
+    and tool, and `evidence` maps each kind that is attached to the run to {"ref", "digest", "by", "at"}.
     """
 
     tool: str
@@ -100,13 +117,31 @@ class Request:
     egress_listed: bool = False
     grade: Grade = Grade.COOPERATIVE
     cwd: str = WORKSPACE
+    grants: tuple[GrantFacts, ...] = ()
+    evidence: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalTerms:
-    """How a person may answer an ESCALATE: within `timeout_s` seconds, or it is DENY with APPROVAL_TIMEOUT."""
+    """How people may answer an ESCALATE: within `timeout_s` seconds, or it is DENY with APPROVAL_TIMEOUT.
+
+    `quorum` different people must allow it, not earlier than `delay_s` seconds after it was asked (a refusal counts at
+    any time); `proof` "key": each signs with a key that was enrolled before; `roles`: who may answer, empty for all who
+    may; `not_requester`: who started the run may not allow it.
+    """
 
     timeout_s: int = DEFAULT_TIMEOUT_S
+    quorum: int = 1
+    delay_s: int = 0
+    proof: Literal["none", "key"] = "none"
+    roles: tuple[str, ...] = ()
+    not_requester: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether one answer of anybody who may answer is enough."""
+        ceremony = self.quorum != 1 or self.delay_s or self.proof != "none" or self.roles or self.not_requester
+        return not ceremony
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +149,8 @@ class Decision:
     """The answer, with everything that a receipt needs to say why.
 
     `inputs` is the exact JSON value that the evaluator read: the same bundle and the same inputs give this again.
-    `message` never holds a value out of the arguments. `approval` is set exactly when the verdict is ESCALATE.
+    `message` never holds a value out of the arguments. `approval` is set exactly when the verdict is ESCALATE, and
+    `grant` when a grant made an ALLOW of it.
     """
 
     verdict: Verdict
@@ -128,6 +164,7 @@ class Decision:
     inputs: Json
     approval: ApprovalTerms | None = None
     obligations: tuple[str, ...] = ()
+    grant: str = ""
 
     @property
     def allowed(self) -> bool:

@@ -9,7 +9,7 @@ from litestar import Router, post
 from app.domain.errors import InvalidInput, NotFound
 from app.domain.reasons import Reason
 from app.gateway.wire import Http, count, json_body, run_of, text, while_connected
-from app.services.gate import Answer
+from app.services.asks import Answer
 from app.services.modelcalls import ModelCall, ToolResult
 from app.services.services import Services
 

@@ -9,7 +9,7 @@ from litestar import Router, post
 
 from app.domain.errors import NotFound
 from app.gateway.wire import Http, json_body, run_of, while_connected
-from app.services.gate import Answer
+from app.services.asks import Answer
 from app.services.services import Services
 
 

@@ -16,7 +16,7 @@ from app.domain.ids import short_id
 from app.domain.reasons import Reason
 from app.domain.verdict import Grade
 from app.gateway.wire import MAX_BODY, Http, run_of
-from app.services.gate import Ask, Refusal
+from app.services.asks import Ask, Refusal
 from app.services.services import Services
 
 _PASSED: Final = frozenset({"accept", "content-type", "last-event-id"})

@@ -10,7 +10,8 @@ from app.domain.content import JSON, Content
 from app.domain.ids import short_id
 from app.domain.verdict import EffectClass, Grade
 from app.ports import Clock, Providers
-from app.services.gate import Answer, Ask, Gate, result_content
+from app.services.asks import Answer, Ask, result_content
+from app.services.gate import Gate
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,78 +4,75 @@ released before its dispatch is durable. Every path that is not an ALLOW is a re
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
-from app.domain.canonical import b64, canonical_bytes
-from app.domain.content import JSON, TEXT, Content, Usage
-from app.domain.errors import AlreadyClaimed, HelmError, InvalidInput, LedgerUnavailable, NotFound, RunEnded
+from app.domain.approval import binding_of
+from app.domain.canonical import b64, canonical_bytes, strict_loads
+from app.domain.content import JSON, TEXT, Content, FileMark, Usage
+from app.domain.errors import AlreadyClaimed, Frozen, HelmError, InvalidInput, LedgerUnavailable, NotFound, RunEnded
 from app.domain.events import Draft, Local
 from app.domain.ids import short_id
 from app.domain.intent import describe
-from app.domain.payloads import ApprovalRequested, Dispatched, IntentRecorded, OutcomeRecorded, VerdictGiven
+from app.domain.named_files import named_files
+from app.domain.payloads import (
+    ApprovalRequested,
+    Dispatched,
+    IntentRecorded,
+    ObligationMet,
+    OutcomeRecorded,
+    VerdictGiven,
+)
 from app.domain.policy import Bundle, decide
 from app.domain.reasons import Reason
 from app.domain.receipt import POLICY, Actor
 from app.domain.run import Action, Run
+from app.domain.standing import Grant
 from app.domain.times import text_of
-from app.domain.verdict import AgentFacts, BudgetFacts, Decision, EffectClass, Grade, Request, Risk, RunFacts, Verdict
-from app.ports import Clock, Library
+from app.domain.verdict import (
+    AgentFacts,
+    ApprovalTerms,
+    BudgetFacts,
+    Decision,
+    EffectClass,
+    Grade,
+    GrantFacts,
+    Request,
+    Risk,
+    RunFacts,
+    Verdict,
+)
+from app.ports import Checked, Clock, FileMarks, Library, ToolCheck
 from app.services.ledger import Ledger
 
-MAX_ARGS: Final = 1_048_576
-MAX_RESULT: Final = 262_144
-MAX_OPEN: Final = 500
 VERDICT_LIFE_MS: Final = 86_400_000
 EVALUATOR: Final = "helm-gate"
+_TRIES: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A reason to deny that was found before the policy was asked (budget, price, reconciliation)."""
-
-    reason: Reason
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One intent at a door. `key` makes a repeat the same intent; `hold_micro` is what its dispatch reserves."""
-
-    run: str
-    door: Literal["tool", "mcp", "model", "egress"]
-    tool: str
-    args: Any
-    key: str
-    executor: str
-    grade: Grade
-    agent: AgentFacts = field(default_factory=AgentFacts)
-    effect_class: EffectClass | None = None
-    host: str = ""
-    port: int = 0
-    egress_listed: bool = False
-    hold_micro: int = 0
-    refusal: Refusal | None = None
-    cwd: str = "/workspace"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the caller at the door is told. `allowed` is True only when a durable dispatch stands behind it."""
-
-    allowed: bool
-    reason_code: str
-    message: str
-    rule: str = ""
-    receipt_id: str = ""
-    action: Action | None = None
+def bound(run: str, intent: IntentRecorded, asked: ApprovalRequested, policy: str) -> str:
+    """The binding of a question: see `approval.binding_of`."""
+    return binding_of(
+        run=run,
+        action=intent.action_id,
+        tool=intent.tool,
+        args=intent.args.digest,
+        schema=intent.schema or "",
+        policy=policy,
+        principal=intent.requested_by,
+        files=asked.files or (),
+        expires=asked.expires,
+    )
 
 
 class Gate:
     """Judges intents, records them, and waits with those who must wait for a person."""
 
-    def __init__(self, ledger: Ledger, library: Library, clock: Clock) -> None:
+    def __init__(
+        self, ledger: Ledger, library: Library, clock: Clock, marks: FileMarks, tools: ToolCheck | None = None
+    ) -> None:
         self._ledger, self._library, self._clock = ledger, library, clock
+        self.judge = Judge(library, clock, marks, tools or NoTools())
 
     async def perform(self, ask: Ask) -> Answer:
         """Judge an intent and return when it may happen or not; while a person is asked this waits, for days if needed.
@@ -91,7 +88,7 @@ class Gate:
                     return _refused(Reason.INPUT_CHANGED, "the same call came back with other arguments")
             if action.state == "waiting":
                 action = await self.settled(action)
-            return _answer(action)
+            return await self._told(action)
         except RunEnded:
             return _refused(Reason.RUN_ENDED, "the run has ended")
         except LedgerUnavailable as error:
@@ -99,6 +96,15 @@ class Gate:
         except InvalidInput as error:
             # What has no place in a receipt cannot be recorded, and so does not happen.
             return _refused(Reason.SCHEMA_VIOLATION, error.message)
+
+    async def _told(self, action: Action) -> Answer:
+        answer = _answer(action)
+        if not answer.allowed or not action.edited:
+            return answer
+        edited = strict_loads(await self.edited_args(action), max_bytes=MAX_ARGS)
+        if not isinstance(edited, dict):
+            return _refused(Reason.LEDGER_UNAVAILABLE, "what was allowed cannot be read back from the log")
+        return replace(answer, edited=edited)
 
     async def settled(self, action: Action) -> Action:
         """The action once nobody is asked about it any more."""
@@ -142,10 +148,25 @@ class Gate:
             provider_request_id=provider_request_id or None,
         )
         refs = {"intent": action.intent, "verdict": action.verdict, "dispatch": action.dispatch}
+        drafts = [Draft(payload, by or Actor("agent", action.agent or "lead", "agent"), refs)]
+        if status == "executed":
+            drafts += await self._met(action)
         try:
-            await self._ledger.record(run, Draft(payload, by or Actor("agent", action.agent or "lead", "agent"), refs))
+            await self._ledger.record(run, *drafts)
         except (AlreadyClaimed, RunEnded):
             return
+
+    async def _met(self, action: Action) -> list[Draft]:
+        """What earlier actions of the run owed and this one does."""
+        run = await self._ledger.run(action.run)
+        if run is None or not run.owed:
+            return []
+        bundle = self._library.bundle(run.policy)
+        return [
+            Draft(ObligationMet(action.id, name, owner), refs={"intent": action.intent})
+            for name, owner in sorted(run.owed.items())
+            if owner != action.id and bundle.meets(name, action.tool)
+        ]
 
     @staticmethod
     def held(action: Action) -> Usage | None:
@@ -156,16 +177,21 @@ class Gate:
 
     async def _judge(self, ask: Ask) -> Action | None:
         """Judge and record a new intent; None when this call was recorded before."""
-        run = await self._ledger.run(ask.run)
-        if run is None or not run.live:
-            raise RunEnded("the run has ended")
-        if any(action.key == ask.key for action in run.actions.values()):
-            return None
-        decision = self._decide(run, ask)
-        try:
-            return await self._ledger.record_action(ask.run, *self._drafts(run, ask, decision))
-        except AlreadyClaimed:
-            return None
+        for _ in range(_TRIES):
+            run = await self._ledger.run(ask.run)
+            if run is None or not run.live:
+                raise RunEnded("the run has ended")
+            if any(action.key == ask.key for action in run.actions.values()):
+                return None
+            judged = await self.judge.judged(run, ask, self._ledger.standing)
+            try:
+                return await self._ledger.record_action(ask.run, *self._drafts(ask, judged))
+            except AlreadyClaimed as taken:
+                if not taken.claim.startswith("grant/"):
+                    return None
+            except Frozen:
+                continue  # it was frozen in this very moment: judged again, it is denied, and that is recorded
+        raise LedgerUnavailable("the call could not be recorded: what it depends on changed each time")
 
     async def _known(self, ask: Ask) -> Action:
         found = await self._ledger.read.action(run=ask.run, key=ask.key)
@@ -173,49 +199,24 @@ class Gate:
             raise LedgerUnavailable("the log answered twice in different ways")
         return found
 
-    def _decide(self, run: Run, ask: Ask) -> Decision:
-        bundle = self._library.bundle(run.policy)
-        decision = decide(bundle, self._request(run, ask))
-        refusal = ask.refusal
-        if refusal is None and len(run.actions) >= MAX_OPEN:
-            refusal = Refusal(Reason.TOO_MANY_OPEN, f"{MAX_OPEN} calls of this run have no outcome yet")
-        if refusal is None or decision.verdict is Verdict.DENY:
-            return decision
-        return _overruled(decision, refusal, bundle)
-
-    def _request(self, run: Run, ask: Ask) -> Request:
-        return Request(
-            tool=ask.tool,
-            args=ask.args,
-            run=RunFacts(run.id, run.no, run.title),
-            now=text_of(self._clock.now_ms()),
-            agent=ask.agent,
-            blueprint={"name": run.blueprint},
-            budget=BudgetFacts(run.spent_micro, run.held_micro, run.budget_micro),
-            effect_class=ask.effect_class,
-            host=ask.host,
-            port=ask.port,
-            egress_listed=ask.egress_listed,
-            grade=ask.grade,
-            cwd=ask.cwd,
-        )
-
-    def _drafts(self, run: Run, ask: Ask, decision: Decision) -> list[Draft]:
+    def _drafts(self, ask: Ask, judged: Judged) -> list[Draft]:
+        decision = judged.decision
         action_id = short_id("act", self._clock.entropy(10))
         agent = Actor("agent", ask.agent.id or "lead", "agent")
-        intent = self._intent(action_id, ask, decision)
-        verdict = self._verdict(action_id, decision)
+        intent = self._intent(action_id, ask, judged)
+        verdict = self._verdict(action_id, judged)
         drafts = [Draft(intent, agent), Draft(verdict, POLICY, {"intent": Local(0)})]
         refs = {"intent": Local(0), "verdict": Local(1)}
         if decision.verdict is Verdict.ALLOW:
             drafts.append(Draft(self.dispatch(action_id, intent.args.digest, ask.executor, ask.hold_micro), refs=refs))
         elif decision.verdict is Verdict.ESCALATE:
-            drafts.append(Draft(self._question(action_id, ask, intent, decision), refs=refs))
+            drafts.append(Draft(self._question(ask, intent, decision), refs=refs))
         else:
             drafts.append(Draft(self.refused(action_id), refs=refs))
         return drafts
 
-    def _intent(self, action_id: str, ask: Ask, decision: Decision) -> IntentRecorded:
+    def _intent(self, action_id: str, ask: Ask, judged: Judged) -> IntentRecorded:
+        decision = judged.decision
         return IntentRecorded(
             action_id=action_id,
             tool=ask.tool[:200],
@@ -226,9 +227,12 @@ class Gate:
             requested_by="/".join(ask.agent.path) or ask.agent.id or "lead",
             door=ask.door,
             grade=ask.grade.value,
+            schema=judged.schema or None,
+            files=judged.files or None,
         )
 
-    def _verdict(self, action_id: str, decision: Decision) -> VerdictGiven:
+    def _verdict(self, action_id: str, judged: Judged) -> VerdictGiven:
+        decision = judged.decision
         life = decision.approval.timeout_s * 1000 if decision.approval else VERDICT_LIFE_MS
         return VerdictGiven(
             action_id=action_id,
@@ -242,11 +246,12 @@ class Gate:
             obligations=decision.obligations,
             risk=decision.risk.value,
             message=decision.message,
+            grant=judged.grant.id if judged.grant is not None else None,
+            grant_use=judged.grant.used + 1 if judged.grant is not None else None,
         )
 
-    def _question(self, action_id: str, ask: Ask, intent: IntentRecorded, decision: Decision) -> ApprovalRequested:
-        now = self._clock.now_ms()
-        timeout_s = decision.approval.timeout_s if decision.approval else 0
+    def _question(self, ask: Ask, intent: IntentRecorded, decision: Decision) -> ApprovalRequested:
+        now, terms = self._clock.now_ms(), decision.approval or ApprovalTerms()
         title = describe(ask.tool, ask.args).title
         shown = {
             "title": title,
@@ -259,19 +264,26 @@ class Gate:
             "risk": decision.risk.value,
             "grade": intent.grade,
         }
-        return ApprovalRequested(
+        asked = ApprovalRequested(
             approval_id=short_id("apr", self._clock.entropy(10)),
-            action_id=action_id,
+            action_id=intent.action_id,
             challenge=b64(self._clock.entropy(32)),
             title=title,
             shown=Content.of(canonical_bytes(shown), JSON),
-            quorum=1,
-            not_before=text_of(now),
-            expires=text_of(now + timeout_s * 1000),
+            quorum=terms.quorum,
+            not_before=text_of(now + terms.delay_s * 1000),
+            expires=text_of(now + (terms.delay_s + terms.timeout_s) * 1000),
             risk=decision.risk.value,
+            files=intent.files,
+            proof=terms.proof,
+            roles=terms.roles,
+            not_requester=terms.not_requester,
         )
+        return replace(asked, binding=bound(ask.run, intent, asked, decision.policy_digest))
 
-    def dispatch(self, action_id: str, args_digest: str, executor: str, hold_micro: int = 0) -> Dispatched:
+    def dispatch(
+        self, action_id: str, args_digest: str, executor: str, hold_micro: int = 0, binding: str = ""
+    ) -> Dispatched:
         """The release of an effect: single use, bound to the arguments that were judged."""
         return Dispatched(
             action_id=action_id,
@@ -281,6 +293,7 @@ class Gate:
             deadline=text_of(self._clock.now_ms() + VERDICT_LIFE_MS),
             token=short_id("tok", self._clock.entropy(10)),
             hold_micro=hold_micro,
+            binding=binding or None,
         )
 
     def refused(self, action_id: str) -> OutcomeRecorded:
@@ -289,48 +302,19 @@ class Gate:
         return OutcomeRecorded(action_id=action_id, status="refused", started=now, ended=now, recovered=False)
 
     async def _same_args(self, action: Action, ask: Ask) -> bool:
+        """Whether it is the very call that was judged; its second hook may bring what a person made of it."""
+        sent = args_content(ask.args).data or b""
         intent = await self._ledger.read.event(action.intent)
-        return intent is not None and intent.content("args") == (args_content(ask.args).data or b"")
+        if intent is not None and intent.content("args") == sent:
+            return True
+        return bool(action.edited) and await self.edited_args(action) == sent
 
-
-def args_content(args: Any) -> Content:
-    """Arguments as the bytes that are judged, hashed and shown: canonical JSON, or, for what has no canonical form (and
-    is always denied), plain JSON text."""
-    try:
-        return Content.of(canonical_bytes(args), JSON, MAX_ARGS)
-    except InvalidInput:
-        return Content.of(_escaped(args), TEXT, MAX_ARGS)
-
-
-def _escaped(args: Any) -> bytes:
-    try:
-        return json.dumps(args, ensure_ascii=True).encode("ascii")
-    except (ValueError, TypeError, RecursionError):
-        return b"(arguments that are no JSON)"
-
-
-def result_content(value: Any) -> Content:
-    """A result as it is kept: text as text, anything else as JSON, cut at 256 KiB and marked."""
-    if isinstance(value, str):
-        return Content.text(value, MAX_RESULT)
-    try:
-        return Content.of(canonical_bytes(value), JSON, MAX_RESULT)
-    except HelmError:
-        return Content.of(_escaped(value), TEXT, MAX_RESULT)
-
-
-def _overruled(decision: Decision, refusal: Refusal, bundle: Bundle) -> Decision:
-    return Decision(
-        verdict=Verdict.DENY,
-        reason=refusal.reason,
-        rule_ids=(),
-        message=refusal.message or refusal.reason.meaning,
-        risk=Risk.LOW,
-        effect_class=decision.effect_class,
-        policy_digest=bundle.digest,
-        evaluator=EVALUATOR,
-        inputs=decision.inputs,
-    )
+    async def edited_args(self, action: Action) -> bytes:
+        """The canonical arguments that a person put in place of those that were asked for; empty where nobody did."""
+        if not action.edited:
+            return b""
+        decision = await self._ledger.read.event(action.decision_id)
+        return decision.content("edited") if decision is not None else b""
 
 
 def _refused(reason: Reason, message: str) -> Answer:

@@ -19,7 +19,8 @@ from app.domain.reasons import Reason
 from app.domain.run import Run
 from app.domain.verdict import AgentFacts, EffectClass, Grade
 from app.ports import Clock, Library
-from app.services.gate import Answer, Ask, Gate, Refusal, result_content
+from app.services.asks import Answer, Ask, Refusal, result_content
+from app.services.gate import Gate
 from app.services.ledger import Ledger
 
 _KNOWN: Final = 50_000  # tool call ids remembered over all runs, so that a long conversation is not looked up each time

@@ -15,7 +15,8 @@ from app.domain.reasons import Reason
 from app.domain.run import Action
 from app.domain.verdict import AgentFacts, Grade
 from app.services.approvals import Approvals
-from app.services.gate import Answer, Ask, Gate, args_content, result_content
+from app.services.asks import Answer, Ask, args_content, result_content
+from app.services.gate import Gate
 from app.services.ledger import Ledger
 
 MAX_KEY = 200

@@ -21,7 +21,8 @@ from app.domain.policy import decide
 from app.domain.run import Run
 from app.domain.signing import Signer
 from app.domain.verdict import Grade, Request, RunFacts
-from app.services.gate import Ask, Gate
+from app.services.asks import Ask
+from app.services.gate import Gate
 
 from tests.bench.kit import Report, cpu_of, ms, p50, p99, run, times, us
 from tests.bench.stages import NoSigner, Server, stage

@@ -30,7 +30,8 @@ from app.domain.payloads import TurnStarted
 from app.domain.receipt import PAYLOAD_TYPE, parse
 from app.domain.signing import pae
 from app.domain.verdict import Grade
-from app.services.gate import Ask, Gate
+from app.services.asks import Ask
+from app.services.gate import Gate
 from app.services.ledger import Ledger
 from nacl.signing import VerifyKey
 

@@ -47,11 +47,12 @@ def test_what_cannot_be_decided_is_deny_and_does_not_repeat_values(when: str) ->
 
 
 def test_an_escalation_carries_its_terms_and_nothing_else_does() -> None:
-    terms = 'risk = "irreversible"\ntimeout = 60\nmessage = "Really?"\nobligations = ["note"]'
-    asked = decide(bundle(rule("ask", "ESCALATE", more=terms)), ask())
+    terms = 'risk = "irreversible"\ntimeout = 60\nmessage = "Really?"\nobligations = ["health-check"]'
+    head = HEAD + "[health_checks]\ntools = ['mcp__*__*health*']\n"
+    asked = decide(bundle(rule("ask", "ESCALATE", more=terms), head), ask())
     assert asked.approval is not None
     assert (asked.approval.timeout_s, asked.risk, asked.message) == (60, Risk.IRREVERSIBLE, "Really?")
-    assert asked.obligations == ("note",)
+    assert asked.obligations == ("health-check",)
     plain = decide(bundle(rule("ask", "ESCALATE")), ask())
     assert plain.approval is not None
     assert plain.approval.timeout_s == 3600

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from app.adapters.policies import load_bundle, load_library
-from app.domain.expressions import _FUNCTIONS, _MACROS, _METHODS, FIELDS, SCALARS
+from app.domain.expressions import _FUNCTIONS, _MACROS, _METHODS, FIELDS, LISTS, SCALARS
 from app.domain.policy_cases import check_case
 from app.domain.verdict import EffectClass, Risk, Verdict
 from app.settings import ROOT
@@ -22,10 +22,11 @@ def _block(kind: str) -> str:
 
 
 def test_the_variables_are_those_that_conditions_see() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (string|int|bool|map) \| (.*?) ?\| ", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (string|int|bool|map|list) \| (.*?) ?\| ", TEXT, re.MULTILINE)
     written = {name: (kind, fields.replace("`", "")) for name, kind, fields in rows}
     maps = {name: ("map", "any" if fields is None else " ".join(sorted(fields))) for name, fields in FIELDS.items()}
-    assert written == maps | {name: (TYPES[kind], "") for name, kind in SCALARS.items()}
+    lists = dict.fromkeys(LISTS, ("list", ""))
+    assert written == maps | lists | {name: (TYPES[kind], "") for name, kind in SCALARS.items()}
 
 
 def test_the_functions_are_those_that_conditions_may_call() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from app.domain.errors import AlreadyAnswered, InvalidInput, NotFound
 from app.services.modelcalls import ModelCall, ToolResult
 
-from tests.house import MAIL, House, house
+from tests.house import MAIL, House
+from tests.services.conftest import OpenHouse
 
 SEND = "mcp__mail__send_email"
 
@@ -30,8 +30,8 @@ async def _names(world: House, run: str) -> list[str]:
     return [event.name for event in await world.ledger.read.events(run=run)]
 
 
-async def test_an_allowed_call_is_dispatched_before_it_is_answered(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_allowed_call_is_dispatched_before_it_is_answered(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         answer = await world.services.tool_calls.ask(run.id, world.hook("Read", {"file_path": "/workspace/a"}))
         assert answer.allowed
@@ -54,16 +54,18 @@ async def test_an_allowed_call_is_dispatched_before_it_is_answered(tmp_path: Pat
         ("Read", {"file_path": "/workspace/a", "n": 2**60}, "SCHEMA_VIOLATION"),
     ],
 )
-async def test_a_denied_call_has_a_reason_and_an_ending(tmp_path: Path, tool: str, args: object, reason: str) -> None:
-    async with house(tmp_path) as world:
+async def test_a_denied_call_has_a_reason_and_an_ending(
+    open_house: OpenHouse, tool: str, args: object, reason: str
+) -> None:
+    async with open_house() as world:
         run = await world.start()
         answer = await world.services.tool_calls.ask(run.id, world.hook(tool, args))
         assert (answer.allowed, answer.reason_code) == (False, reason)
         assert (await _names(world, run.id))[-3:] == ["intent.recorded", "verdict.given", "outcome.recorded"]
 
 
-async def test_both_hooks_of_a_call_are_one_intent(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_both_hooks_of_a_call_are_one_intent(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         hook = world.hook("Read", {"file_path": "/workspace/a"})
         answers = await asyncio.gather(*[world.services.tool_calls.ask(run.id, hook) for _ in range(100)])
@@ -72,16 +74,16 @@ async def test_both_hooks_of_a_call_are_one_intent(tmp_path: Path) -> None:
         assert (await _names(world, run.id)).count("action.dispatched") == 1
 
 
-async def test_other_arguments_under_the_same_id_are_refused(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_other_arguments_under_the_same_id_are_refused(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.services.tool_calls.ask(run.id, world.hook("Read", {"file_path": "/workspace/a"}))
         answer = await world.services.tool_calls.ask(run.id, world.hook("Read", {"file_path": "/etc/passwd"}))
         assert (answer.allowed, answer.reason_code) == (False, "INPUT_CHANGED")
 
 
-async def test_a_risky_call_waits_and_runs_only_when_allowed(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_risky_call_waits_and_runs_only_when_allowed(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -92,8 +94,8 @@ async def test_a_risky_call_waits_and_runs_only_when_allowed(tmp_path: Path) -> 
         assert answer.allowed and answer.reason_code == "APPROVED"
 
 
-async def test_a_denial_carries_its_reason_to_the_agent(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_denial_carries_its_reason_to_the_agent(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -103,8 +105,8 @@ async def test_a_denial_carries_its_reason_to_the_agent(tmp_path: Path) -> None:
         assert "wrong list" in answer.message
 
 
-async def test_the_first_answer_wins_and_a_repeat_is_harmless(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_the_first_answer_wins_and_a_repeat_is_harmless(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -120,8 +122,8 @@ async def test_the_first_answer_wins_and_a_repeat_is_harmless(tmp_path: Path) ->
         assert (await _names(world, run.id)).count("approval.decided") == 1
 
 
-async def test_a_hundred_answers_release_one_dispatch(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_hundred_answers_release_one_dispatch(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -132,8 +134,8 @@ async def test_a_hundred_answers_release_one_dispatch(tmp_path: Path) -> None:
         assert (await _names(world, run.id)).count("action.dispatched") == 1
 
 
-async def test_nobody_in_time_is_a_timeout_and_not_a_denial(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_nobody_in_time_is_a_timeout_and_not_a_denial(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -147,8 +149,8 @@ async def test_nobody_in_time_is_a_timeout_and_not_a_denial(tmp_path: Path) -> N
             await world.services.approvals.resolve(action.approval, "allow", by="ana")
 
 
-async def test_an_answer_that_comes_after_the_deadline_changes_nothing(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_answer_that_comes_after_the_deadline_changes_nothing(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -158,8 +160,8 @@ async def test_an_answer_that_comes_after_the_deadline_changes_nothing(tmp_path:
         assert not (await asyncio.wait_for(asked, 5)).allowed
 
 
-async def test_open_questions_survive_a_restart_and_can_be_answered(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_open_questions_survive_a_restart_and_can_be_answered(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asks = [
             asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, {**MAIL, "n": n}, f"toolu_{n}")))
@@ -169,7 +171,7 @@ async def test_open_questions_survive_a_restart_and_can_be_answered(tmp_path: Pa
         for ask in asks:
             ask.cancel()
         sandbox = world.sandbox
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         assert {action.approval for action in await world.ledger.read.inbox()} == before
         asked = asyncio.create_task(
             world.services.tool_calls.ask(run.id, world.hook(SEND, {**MAIL, "n": 1}, "toolu_1"))
@@ -179,16 +181,16 @@ async def test_open_questions_survive_a_restart_and_can_be_answered(tmp_path: Pa
         assert (await asyncio.wait_for(asked, 5)).allowed
 
 
-async def test_what_is_no_hook_is_refused(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_what_is_no_hook_is_refused(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         for hook in ({}, {"tool_name": "Read"}, {"tool_name": "Read", "tool_use_id": "x" * 500}, {"tool_name": 7}):
             with pytest.raises(InvalidInput):
                 await world.services.tool_calls.ask(run.id, hook)
 
 
-async def test_an_outcome_without_a_release_is_not_recorded(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_outcome_without_a_release_is_not_recorded(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         with pytest.raises(NotFound):
             await world.services.tool_calls.report(run.id, {"tool_use_id": "toolu_9", "tool_response": "done"})
@@ -197,8 +199,8 @@ async def test_an_outcome_without_a_release_is_not_recorded(tmp_path: Path) -> N
             await world.services.tool_calls.report(run.id, {"tool_use_id": "toolu_1", "tool_response": "done"})
 
 
-async def test_an_mcp_release_is_used_once_and_for_its_own_arguments(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_mcp_release_is_used_once_and_for_its_own_arguments(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -211,31 +213,31 @@ async def test_an_mcp_release_is_used_once_and_for_its_own_arguments(tmp_path: P
         assert sum(found is not None for found in taken) == 1
 
 
-async def test_an_ended_run_releases_nothing(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_ended_run_releases_nothing(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.services.runs.stop(run.id, by="ana")
         answer = await world.services.tool_calls.ask(run.id, world.hook("Read", {"file_path": "/workspace/a"}))
         assert (answer.allowed, answer.reason_code) == (False, "RUN_ENDED")
 
 
-async def test_a_closed_ledger_denies(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_closed_ledger_denies(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.ledger.close()
         answer = await world.services.tool_calls.ask(run.id, world.hook("Read", {"file_path": "/workspace/a"}))
         assert (answer.allowed, answer.reason_code) == (False, "LEDGER_UNAVAILABLE")
 
 
-async def test_a_result_for_a_call_that_was_never_released_is_named(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_result_for_a_call_that_was_never_released_is_named(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         answer, _ = await world.services.model_calls.begin(_call(run.id, (ToolResult("toolu_x", False),)))
         assert (answer.allowed, answer.reason_code) == (False, "UNGATED_EFFECT")
 
 
-async def test_results_of_released_and_of_denied_calls_pass(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_results_of_released_and_of_denied_calls_pass(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.services.tool_calls.ask(run.id, world.hook("Read", {"file_path": "/workspace/a"}, "toolu_a"))
         await world.services.tool_calls.ask(run.id, world.hook("Bash", {"command": "mkfs.ext4 /dev/sda"}, "toolu_d"))
@@ -245,8 +247,8 @@ async def test_results_of_released_and_of_denied_calls_pass(tmp_path: Path) -> N
         assert (await _names(world, run.id)).count("run.noted") == 1
 
 
-async def test_holds_of_concurrent_calls_never_pass_the_budget(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_holds_of_concurrent_calls_never_pass_the_budget(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.services.runs.start("market-brief", by="ana", budget_micro=200_000)
         calls = [world.services.model_calls.begin(_call(run.id, max_tokens=4_000)) for _ in range(20)]
         answers = await asyncio.gather(*calls)
@@ -271,15 +273,15 @@ async def test_holds_of_concurrent_calls_never_pass_the_budget(tmp_path: Path) -
         assert found.held_micro == 0 and 0 < found.spent_micro < 200_000
 
 
-async def test_a_model_without_a_price_is_denied(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_model_without_a_price_is_denied(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         answer, _ = await world.services.model_calls.begin(_call(run.id, model="mystery-9"))
         assert (answer.allowed, answer.reason_code) == (False, "MODEL_UNPRICED")
 
 
-async def test_usage_that_nobody_read_is_charged_in_full(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_usage_that_nobody_read_is_charged_in_full(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         _, ticket = await world.services.model_calls.begin(_call(run.id))
         held = (await world.services.runs.get(run.id)).held_micro
@@ -297,8 +299,8 @@ async def test_usage_that_nobody_read_is_charged_in_full(tmp_path: Path) -> None
         assert (await world.services.runs.get(run.id)).spent_micro == held > 0
 
 
-async def test_egress_follows_the_blueprints_list(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_egress_follows_the_blueprints_list(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         listed = await world.services.egress.ask(run.id, "http", "acme.demo.test", 80, "GET", "/pricing")
         assert listed.answer.allowed and listed.addresses and "http" in listed.flags
@@ -309,8 +311,8 @@ async def test_egress_follows_the_blueprints_list(tmp_path: Path) -> None:
         assert (other.answer.allowed, other.answer.reason_code) == (False, "EGRESS_DENIED")
 
 
-async def test_an_interrupted_call_no_longer_asks(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_interrupted_call_no_longer_asks(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
@@ -322,16 +324,16 @@ async def test_an_interrupted_call_no_longer_asks(tmp_path: Path) -> None:
             await world.services.approvals.resolve(action.approval, "allow", by="ana")
 
 
-async def test_open_calls_of_a_run_are_bounded(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_open_calls_of_a_run_are_bounded(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         hooks = [world.hook("Read", {"file_path": f"/workspace/{n}"}, f"t{n}") for n in range(520)]
         answers = [await world.services.tool_calls.ask(run.id, hook) for hook in hooks]
         assert [answer.reason_code for answer in answers if not answer.allowed] == ["TOO_MANY_OPEN"] * 20
 
 
-async def test_what_cannot_be_recorded_is_denied(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_what_cannot_be_recorded_is_denied(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         hook = world.hook("Read", {"file_path": "/workspace/a"}, agent_id="x" * 20_000, agent_type="y")
         assert (await world.services.tool_calls.ask(run.id, hook)).allowed

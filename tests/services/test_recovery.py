@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from app.domain.content import Content
@@ -15,7 +14,8 @@ from app.domain.receipt import Actor
 from app.domain.run import Run
 from app.services.recovery import recover
 
-from tests.house import MAIL, House, ShelfSandbox, house
+from tests.house import MAIL, House, ShelfSandbox
+from tests.services.conftest import OpenHouse
 
 SEND = "mcp__mail__send_email"
 
@@ -39,12 +39,12 @@ async def _found(world: House, run: Run) -> Run:
     return await world.services.runs.get(run.id)
 
 
-async def test_an_allowed_letter_that_was_not_sent_yet_can_be_sent_after_a_restart_once(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_allowed_letter_that_was_not_sent_yet_can_be_sent_after_a_restart_once(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await _approved(world, run.id)
         sandbox = world.sandbox
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         await recover(world.ledger, world.services.runs, sandbox)
         tools = world.services.tool_calls
         again = await tools.ask(run.id, world.hook(SEND, MAIL, "toolu_1"))
@@ -53,13 +53,13 @@ async def test_an_allowed_letter_that_was_not_sent_yet_can_be_sent_after_a_resta
         assert await tools.release(run.id, "mail", "send_email", MAIL) is None
 
 
-async def test_a_letter_that_was_on_its_way_is_unknown_and_never_sent_again(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_letter_that_was_on_its_way_is_unknown_and_never_sent_again(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await _approved(world, run.id)
         assert await world.services.tool_calls.release(run.id, "mail", "send_email", MAIL) is not None
         sandbox = world.sandbox
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         await recover(world.ledger, world.services.runs, sandbox)
         assert await _status(world, run.id) == "unknown"
         tools = world.services.tool_calls
@@ -68,18 +68,18 @@ async def test_a_letter_that_was_on_its_way_is_unknown_and_never_sent_again(tmp_
         assert [action.status for action in await world.ledger.read.inbox()] == ["unknown"]
 
 
-async def test_a_letter_that_was_never_sent_is_not_called_unknown(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_letter_that_was_never_sent_is_not_called_unknown(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await _approved(world, run.id)
-    async with house(tmp_path) as world:
+    async with open_house() as world:
         await recover(world.ledger, world.services.runs, world.sandbox)
         assert await _status(world, run.id) == "cancelled"
         assert await world.ledger.read.inbox() == []
 
 
-async def test_a_call_that_has_ended_is_not_released_again(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_call_that_has_ended_is_not_released_again(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         tools = world.services.tool_calls
         assert (await tools.ask(run.id, world.hook("Bash", {"command": "make"}))).allowed
@@ -90,34 +90,34 @@ async def test_a_call_that_has_ended_is_not_released_again(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("status", ["complete", "failed"])
-async def test_a_run_whose_agent_was_done_is_closed_and_not_interrupted(tmp_path: Path, status: str) -> None:
-    async with house(tmp_path) as world:
+async def test_a_run_whose_agent_was_done_is_closed_and_not_interrupted(open_house: OpenHouse, status: str) -> None:
+    async with open_house() as world:
         run = await world.start()
         result = RunResulted("complete" if status == "complete" else "failed", Content.text("done"), "", 3, 1)
         await world.ledger.record(run.id, Draft(result))
-    async with house(tmp_path) as world:
+    async with open_house() as world:
         found = await recover(world.ledger, world.services.runs, world.sandbox)
         after = await _found(world, run)
         assert (after.closed, after.message, found.interrupted) == (status, "done", ())
 
 
-async def test_a_stop_that_the_server_did_not_live_to_carry_out_is_carried_out(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_stop_that_the_server_did_not_live_to_carry_out_is_carried_out(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.ledger.record(run.id, Draft(Controlled("kill", "ctl_1", "now"), Actor("human", "ana", "client")))
         sandbox = world.sandbox
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         await recover(world.ledger, world.services.runs, sandbox)
         assert (await _found(world, run)).status == "stopped"
         assert await sandbox.live() == {}
 
 
-async def test_a_run_that_was_cut_does_not_live_on_after_a_restart(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_run_that_was_cut_does_not_live_on_after_a_restart(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.ledger.record(run.id, Draft(RunInterrupted(Reason.UNGATED_EFFECT.value, "a result came back")))
         sandbox = world.sandbox
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         await recover(world.ledger, world.services.runs, sandbox)
         after = await _found(world, run)
         assert (after.status, after.reason_code) == ("failed", "UNGATED_EFFECT")
@@ -131,24 +131,24 @@ class DeafSandbox(ShelfSandbox):
         raise EngineUnavailable("Docker does not answer.")
 
 
-async def test_an_engine_that_does_not_answer_is_named_as_the_reason(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_an_engine_that_does_not_answer_is_named_as_the_reason(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
     deaf = DeafSandbox()
-    async with house(tmp_path, sandbox=deaf) as world:
+    async with open_house(sandbox=deaf) as world:
         await recover(world.ledger, world.services.runs, deaf)
         after = await _found(world, run)
         assert after.status == "interrupted"
         assert "Docker does not answer." in after.message
 
 
-async def test_a_container_that_nobody_can_end_keeps_no_server_from_starting(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_container_that_nobody_can_end_keeps_no_server_from_starting(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.ledger.record(run.id, Draft(Controlled("kill", "ctl_1", "now"), Actor("human", "ana", "client")))
         sandbox = world.sandbox
     sandbox.refuse_kill = "The container is still running after a kill."
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         await recover(world.ledger, world.services.runs, sandbox)
         after = await _found(world, run)
         assert after.live and after.status != "stopped", "nothing is called stopped that may still run"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from app.domain.content import Content
@@ -15,11 +14,12 @@ from app.ports import EngineStatus
 from app.services.modelcalls import ModelCall
 from app.services.recovery import recover
 
-from tests.house import MAIL, ShelfSandbox, house
+from tests.house import MAIL, ShelfSandbox
+from tests.services.conftest import OpenHouse
 
 
-async def test_a_run_is_in_the_log_before_its_container(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_run_is_in_the_log_before_its_container(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.services.runs.start("market-brief", by="ana", title="Prices")
         assert (run.no, run.title, run.status) == (1, "Prices", "starting")
         await world.until(run.id, "run.started")
@@ -28,14 +28,14 @@ async def test_a_run_is_in_the_log_before_its_container(tmp_path: Path) -> None:
         assert run.id in world.door.open_runs
 
 
-async def test_run_numbers_have_no_gap_when_many_start_at_once(tmp_path: Path) -> None:
-    async with house(tmp_path, slots=10) as world:
+async def test_run_numbers_have_no_gap_when_many_start_at_once(open_house: OpenHouse) -> None:
+    async with open_house(slots=10) as world:
         runs = await asyncio.gather(*[world.services.runs.start("market-brief", by="ana") for _ in range(8)])
         assert sorted(run.no for run in runs) == list(range(1, 9))
 
 
-async def test_the_agents_own_result_decides_the_end(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_the_agents_own_result_decides_the_end(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.ledger.record(run.id, Draft(RunResulted("complete", Content.text("done"), "completed", 3)))
         world.sandbox.end(run.id, 0)
@@ -47,9 +47,9 @@ async def test_the_agents_own_result_decides_the_end(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("code", "oom", "words"), [(1, False, "exit code 1"), (137, True, "out of memory")])
 async def test_a_container_that_dies_early_is_a_failure_with_its_reason(
-    tmp_path: Path, code: int, oom: bool, words: str
+    open_house: OpenHouse, code: int, oom: bool, words: str
 ) -> None:
-    async with house(tmp_path) as world:
+    async with open_house() as world:
         run = await world.start()
         world.sandbox.end(run.id, code, oom=oom)
         await world.until(run.id, "run.closed")
@@ -57,8 +57,8 @@ async def test_a_container_that_dies_early_is_a_failure_with_its_reason(
         assert found.status == "failed" and words in found.message
 
 
-async def test_stop_says_so_only_when_it_is_gone(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_stop_says_so_only_when_it_is_gone(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         world.sandbox.refuse_kill = "it does not die"
         with pytest.raises(EngineUnavailable, match="does not die"):
@@ -71,8 +71,8 @@ async def test_stop_says_so_only_when_it_is_gone(tmp_path: Path) -> None:
             await world.services.runs.stop(run.id, by="ana")
 
 
-async def test_stopping_withdraws_questions_and_settles_what_was_released(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_stopping_withdraws_questions_and_settles_what_was_released(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         tools = world.services.tool_calls
         asked = asyncio.create_task(tools.ask(run.id, world.hook("mcp__mail__send_email", MAIL)))
@@ -87,17 +87,17 @@ async def test_stopping_withdraws_questions_and_settles_what_was_released(tmp_pa
         assert make is not None and make.status == "unknown"
 
 
-async def test_a_start_that_fails_closes_the_run_with_the_reason(tmp_path: Path) -> None:
+async def test_a_start_that_fails_closes_the_run_with_the_reason(open_house: OpenHouse) -> None:
     sandbox = ShelfSandbox(refuse_start="The image is missing. Run make setup.")
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         run = await world.services.runs.start("market-brief", by="ana")
         await world.until(run.id, "run.closed")
         found = await world.services.runs.get(run.id)
         assert found.status == "failed" and "make setup" in found.message
 
 
-async def test_orders_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
-    async with house(tmp_path, slots=1) as world:
+async def test_orders_that_cannot_be_kept_are_refused(open_house: OpenHouse) -> None:
+    async with open_house(slots=1) as world:
         start = world.services.runs.start
         with pytest.raises(NotFound):
             await start("no-such-blueprint", by="ana")
@@ -110,15 +110,15 @@ async def test_orders_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
             await start("market-brief", by="ana")
 
 
-async def test_without_an_engine_nothing_starts_and_the_remedy_is_named(tmp_path: Path) -> None:
+async def test_without_an_engine_nothing_starts_and_the_remedy_is_named(open_house: OpenHouse) -> None:
     sandbox = ShelfSandbox(status=EngineStatus(False, reason="Docker is not running.", remedy="Start it."))
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         with pytest.raises(EngineUnavailable, match="Start it"):
             await world.services.runs.start("market-brief", by="ana")
 
 
-async def test_messages_go_from_queued_to_delivered_to_seen(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_messages_go_from_queued_to_delivered_to_seen(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         desk = world.services.steering
         first = await desk.queue(run.id, "Use net prices.", "steer", by="ana", client_id="c1")
@@ -135,8 +135,8 @@ async def test_messages_go_from_queued_to_delivered_to_seen(tmp_path: Path) -> N
         assert states == {"c1": "seen", "c2": "queued"}
 
 
-async def test_a_message_that_was_not_acknowledged_is_given_again(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_message_that_was_not_acknowledged_is_given_again(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         desk = world.services.steering
         await desk.queue(run.id, "one", "steer", by="ana", client_id="c1")
@@ -146,8 +146,8 @@ async def test_a_message_that_was_not_acknowledged_is_given_again(tmp_path: Path
         assert given.id == "c2"
 
 
-async def test_nobody_can_speak_into_an_ended_run(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_nobody_can_speak_into_an_ended_run(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.services.runs.stop(run.id, by="ana")
         with pytest.raises(RunEnded):
@@ -157,8 +157,8 @@ async def test_nobody_can_speak_into_an_ended_run(tmp_path: Path) -> None:
                 await world.services.steering.queue(run.id, text, mode, by="ana")  # type: ignore[arg-type]
 
 
-async def test_a_run_whose_container_lives_is_taken_up_again(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_run_whose_container_lives_is_taken_up_again(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         tools = world.services.tool_calls
         await tools.ask(run.id, world.hook("Bash", {"command": "make"}, "toolu_1"))
@@ -166,7 +166,7 @@ async def test_a_run_whose_container_lives_is_taken_up_again(tmp_path: Path) -> 
         _, ticket = await world.services.model_calls.begin(call)
         held = (await world.services.runs.get(run.id)).held_micro
         sandbox = world.sandbox
-    async with house(tmp_path, sandbox=sandbox) as world:
+    async with open_house(sandbox=sandbox) as world:
         found = await recover(world.ledger, world.services.runs, sandbox)
         model = await world.ledger.read.action(run=run.id, key=ticket)
         assert model is not None and model.status == "unknown" and found.orphans == (model.id,)
@@ -179,8 +179,8 @@ async def test_a_run_whose_container_lives_is_taken_up_again(tmp_path: Path) -> 
         await world.until(run.id, "run.closed")
 
 
-async def test_a_run_whose_container_is_gone_is_interrupted_and_its_effects_unknown(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_run_whose_container_is_gone_is_interrupted_and_its_effects_unknown(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.services.tool_calls.ask(run.id, world.hook("Bash", {"command": "make"}, "toolu_1"))
         asked = asyncio.create_task(
@@ -188,7 +188,7 @@ async def test_a_run_whose_container_is_gone_is_interrupted_and_its_effects_unkn
         )
         await world.waiting(run.id)
         asked.cancel()
-    async with house(tmp_path) as world:
+    async with open_house() as world:
         found = await recover(world.ledger, world.services.runs, world.sandbox)
         assert found.interrupted == (run.id,) and len(found.orphans) == 1
         after = await world.services.runs.get(run.id)
@@ -201,8 +201,8 @@ async def test_a_run_whose_container_is_gone_is_interrupted_and_its_effects_unkn
         assert (await world.services.runs.get(run.id)).status == "stopped"
 
 
-async def test_a_run_that_broke_the_rules_is_ended_as_failed(tmp_path: Path) -> None:
-    async with house(tmp_path) as world:
+async def test_a_run_that_broke_the_rules_is_ended_as_failed(open_house: OpenHouse) -> None:
+    async with open_house() as world:
         run = await world.start()
         await world.services.runs.cut(run.id, Reason.UNGATED_EFFECT, "a result came back")
         await world.until(run.id, "run.closed")
