@@ -180,6 +180,7 @@ document.addEventListener("htmx:afterRequest", (event) => {
   const form = event.target.closest?.("form");
   if (!event.detail.successful || !form) return;
   if (form.id === "steer") { form.reset(); form.elements.client_id.value = ""; grow(form.elements.text); steerState(); }
+  if ("resets" in form.dataset) { form.reset(); form.closest("details").open = false; }
   if (form.dataset.closes) document.getElementById(form.dataset.closes)?.close();
   if (form.matches(".ask .denybox")) { const box = form.closest(".ask"); form.hidden = true; box?.classList.remove("busy"); }
 });

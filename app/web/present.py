@@ -41,6 +41,7 @@ from app.web.rows import (
 from app.web.views import Card, InboxPage, ItemKind, RunHead, RunPage, RunRow, RunsPage, Shell, TimelineChunk
 from app.web.views_gate import HOURS, EditPreview, FrozenNote, Hold, PatternCount
 from app.web.views_plain import BlueprintsPage, ErrorPage, EvidencePage, LoginPage, Page, SettingsPage, TokensBox
+from app.web.views_rules import FreezePage, GrantsPage, PoliciesPage, PolicyEditPage, Trial
 
 STATUS: Mapping[RunStatus, tuple[str, Tone, str]] = {
     RunStatus.STARTING: ("going", Tone.QUIET, "Starting"),
@@ -84,11 +85,16 @@ ANSWER: Mapping[AnswerState, str] = {
     AnswerState.WITHDRAWN: "withdrawn",
     AnswerState.UNKNOWN: "outcome unknown",
 }
+WORD: Mapping[str, str] = {"ALLOW": "allowed", "DENY": "denied", "ESCALATE": "a person is asked", "?": "unknown"}
 PAGES: Mapping[type[object], str] = {
     InboxPage: "inbox",
     RunsPage: "runs",
     RunPage: "run",
     BlueprintsPage: "blueprints",
+    PoliciesPage: "policies",
+    PolicyEditPage: "policy_edit",
+    GrantsPage: "grants",
+    FreezePage: "freeze",
     EvidencePage: "evidence",
     SettingsPage: "settings",
     LoginPage: "login",
@@ -162,7 +168,7 @@ class Faces:
         self._jinja.filters.update({word.__name__: word for word in (*words, text.cut, text.plain, text.short_hash)})
         self._jinja.filters.update(v=text.visible, clock=partial(_clock, zone=zone), row_template=_row_template)
         self._jinja.filters.update(body_template=_body_template)
-        tables = {"STATUS": STATUS, "KIND": KIND, "CALL": CALL, "ANSWER": ANSWER, "HOURS": HOURS}
+        tables = {"STATUS": STATUS, "KIND": KIND, "CALL": CALL, "ANSWER": ANSWER, "HOURS": HOURS, "WORD": WORD}
         self._jinja.globals.update(tables, asset=self.asset, share=text.share, spend_chart=spend_chart)
 
     @property
@@ -210,6 +216,10 @@ class Faces:
     def frozen(self, frozen: tuple[FrozenNote, ...], now_ms: int, *, may_act: bool) -> str:
         """The banners of what is frozen: the answer to `GET /freeze/banner`."""
         return self._draw("fragments/frozen.html", now_ms, frozen=frozen, may_act=may_act)
+
+    def trial(self, name: str, trial: Trial, now_ms: int, *, locked: str = "") -> str:
+        """The answer to `POST /policies/<name>/test` and `/save`."""
+        return self._draw("fragments/trial.html", now_ms, name=name, trial=trial, locked=locked)
 
     def tokens(self, box: TokensBox, now_ms: int) -> str:
         """The answer to a change of the API tokens."""
