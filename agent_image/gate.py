@@ -161,8 +161,8 @@ def _verdict(answer: Json) -> Json:
     said = answer.get("hookSpecificOutput")
     if not isinstance(said, dict) or said.get("hookEventName") != "PreToolUse":
         raise Unclear("the gate's answer is not a verdict")
-    decision, reason, updated = (
-        said.get(k) for k in ("permissionDecision", "permissionDecisionReason", "updatedInput")
+    decision, reason, updated, context = (
+        said.get(k) for k in ("permissionDecision", "permissionDecisionReason", "updatedInput", "additionalContext")
     )
     if decision not in ("allow", "deny"):
         raise Unclear("the gate's answer is neither allow nor deny")
@@ -172,6 +172,8 @@ def _verdict(answer: Json) -> Json:
     output["permissionDecisionReason"] = reason if isinstance(reason, str) else ""
     if decision == "allow" and updated is not None:
         output["updatedInput"] = updated
+        if isinstance(context, str):
+            output["additionalContext"] = context  # the agent must know that it was not its own input that ran
     return output
 
 

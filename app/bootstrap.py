@@ -20,6 +20,7 @@ from app.adapters.docker import Sandbox as DockerSandbox
 from app.adapters.door import DoorControl
 from app.adapters.door_process import DOOR_UID, DoorProcess, prepare_folders
 from app.adapters.door_watch import DoorWatch
+from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.keys import make_signer, read_secret, signer, write_secret
 from app.adapters.listeners import listener, stopped, unix_socket, until_started
 from app.adapters.policies_live import LiveLibrary
@@ -43,13 +44,16 @@ from app.domain.signing import Signer, Verifier, sha256
 from app.gateway.app import create_gateway_app
 from app.ports import RunFilter, Sandbox
 from app.services.approvals import Approvals
+from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.gate import Gate
+from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.policies import PolicyWatch
 from app.services.previews import Previews
+from app.services.proofs import NoProofs
 from app.services.recovery import recover
 from app.services.runs import Runs
 from app.services.services import Services
@@ -203,8 +207,10 @@ def build_services(
 ) -> Services:
     """Put the services together over their adapters."""
     clock, ledger = SystemClock(), opened.ledger
-    gate = Gate(ledger, library, clock)
-    approvals = Approvals(ledger, gate, clock)
+    marks = WorkspaceMarks(settings.home / "workspaces")
+    gate = Gate(ledger, library, clock, marks)
+    steering = SteeringDesk(ledger, clock)
+    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
     folders = Folders(Workspaces(settings.home / "workspaces"))
     runs = Runs(ledger, gate, approvals, library, sandbox, door, folders, providers, clock, settings.slots)
     return Services(
@@ -212,7 +218,9 @@ def build_services(
         gate=gate,
         runs=runs,
         approvals=approvals,
-        steering=SteeringDesk(ledger, clock),
+        bulk=BulkDesk(approvals, clock),
+        grants=Grants(ledger, gate),
+        steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),
@@ -260,6 +268,7 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         sweeper = asyncio.create_task(_sweep(services, sandbox, door), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
         stack.push_async_callback(services.runs.let_go)
+        stack.push_async_callback(services.bulk.close)
         yield services
 
 

@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.policies import load_library
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
+from app.domain.approval import Answerer
 from app.domain.blueprint import Blueprint
 from app.domain.canonical import b64
 from app.domain.chain import Chain
@@ -26,12 +29,16 @@ from app.domain.run import Action, Run
 from app.domain.signing import Signer
 from app.ports import EngineStatus, Exit, Library, Start
 from app.services.approvals import Approvals
+from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.gate import Gate
+from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.previews import Previews
+from app.services.proofs import NoProofs
+from app.services.replies import Reply
 from app.services.runs import Runs
 from app.services.services import Services
 from app.services.steering import SteeringDesk
@@ -184,6 +191,12 @@ class House:
                     return list(found)
         raise AssertionError("nobody was asked")
 
+    async def answer(
+        self, approval: str, answer: Literal["allow", "deny"], *, by: str = "ana", reason: str = "", role: str = "owner"
+    ) -> Action:
+        """Answer a question as somebody who may."""
+        return await self.services.approvals.resolve(approval, Reply(answer, reason), who=Answerer(by, role))
+
     def hook(self, tool: str, args: object, key: str = "toolu_1", **more: object) -> dict[str, object]:
         """A PreToolUse hook as the CLI sends it."""
         return {"tool_name": tool, "tool_input": args, "tool_use_id": key, "cwd": "/workspace", **more}
@@ -215,7 +228,7 @@ async def house(
         opened = LogOpened("test", "helm test", DIGEST, DIGEST, DIGEST, "plaintext", keys)
         await ledger.record(SYSTEM_RUN, Draft(opened))
     sandbox, door = sandbox or ShelfSandbox(), NotedDoor()
-    services = _services(ledger, sandbox, door, clock, slots, library)
+    services = _services(home, ledger, sandbox, door, clock, slots, library)
     try:
         yield House(home, services, sandbox, door, clock)
     finally:
@@ -236,10 +249,12 @@ def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteSt
 
 
 def _services(
-    ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
+    home: Path, ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
-    gate = Gate(ledger, library, clock)
-    approvals = Approvals(ledger, gate, clock)
+    marks = WorkspaceMarks(home / "workspaces")
+    gate = Gate(ledger, library, clock, marks)
+    steering = SteeringDesk(ledger, clock)
+    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
     providers = NoProviders()
     runs = Runs(ledger, gate, approvals, library, sandbox, door, NoFolders(), providers, clock, slots)
     return Services(
@@ -247,7 +262,9 @@ def _services(
         gate=gate,
         runs=runs,
         approvals=approvals,
-        steering=SteeringDesk(ledger, clock),
+        bulk=BulkDesk(approvals, clock, hold_s=0.05),
+        grants=Grants(ledger, gate),
+        steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),

@@ -1,5 +1,5 @@
-"""Hashes of files in a run's workspace, read from outside the container. The agent may swap anything at any moment: every
-component of a path is opened by itself and no link is followed, so that nothing outside the workspace can be read."""
+"""Hashes of files in a run's workspace, read from outside the container. The agent may swap anything at any moment:
+every part of a path is opened by itself and no link is followed, so that nothing outside the workspace can be read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which files of the workspace a call names: those whose bytes decide what the call does. Lexical and bounded; whether a
-name is a file at all is looked up by whoever holds the workspace."""
+"""Which files of the workspace a call names: those whose bytes decide what the call does. Lexical and bounded; whether
+a name is a file at all is looked up by whoever holds the workspace."""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ class _Linter:
             other = next(iter(hidden.values()))
             words = f"it can never decide: {_named(other)} covers its tools before, {_why(other)}"
             yield self._at_rule(rule, "", ERROR, "UNREACHABLE", words)
-            yield self._at_rule(other, "", WARNING, "SHADOWS", f"it decides before {_named(rule)} ever can")
+            if _folder(other) == _folder(rule):  # to stand before a rule of an extended bundle is what `extends` is for
+                yield self._at_rule(other, "", WARNING, "SHADOWS", f"it decides before {_named(rule)} ever can")
         else:
             for text, other in hidden.items():
                 words = f"{text!r} is decided by {_named(other)} before, {_why(other)}"
@@ -143,6 +144,10 @@ def _first_cover(rules: Sequence[Rule], piece: ToolGlob) -> Rule | None:
 
 def _named(rule: Rule) -> str:
     return f"rule {rule.id!r} ({rule.file.rsplit('/', 1)[-1]}:{rule.line})"
+
+
+def _folder(rule: Rule) -> str:
+    return rule.file.rpartition("/")[0]
 
 
 def _why(rule: Rule) -> str:

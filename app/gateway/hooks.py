@@ -12,6 +12,8 @@ from app.gateway.wire import Http, json_body, run_of, while_connected
 from app.services.asks import Answer
 from app.services.services import Services
 
+_EDITED = "A person changed the input of this call before it ran; what ran is the changed input, and not yours."
+
 
 @post("/", status_code=200)
 async def ask(request: Http, services: Services) -> dict[str, Any]:
@@ -23,13 +25,15 @@ async def ask(request: Http, services: Services) -> dict[str, Any]:
 
 def _hook_answer(answer: Answer | None) -> dict[str, Any]:
     allowed = answer is not None and answer.allowed
-    return {
-        "hookSpecificOutput": {
-            "hookEventName": "PreToolUse",
-            "permissionDecision": "allow" if allowed else "deny",
-            "permissionDecisionReason": _words(answer),
-        }
+    output: dict[str, Any] = {
+        "hookEventName": "PreToolUse",
+        "permissionDecision": "allow" if allowed else "deny",
+        "permissionDecisionReason": _words(answer),
     }
+    if answer is not None and allowed and answer.edited is not None:
+        output["updatedInput"] = answer.edited
+        output["additionalContext"] = f"{_EDITED} {answer.message}"
+    return {"hookSpecificOutput": output}
 
 
 def _words(answer: Answer | None) -> str:

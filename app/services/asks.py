@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from app.domain.canonical import canonical_bytes
 from app.domain.content import JSON, TEXT, Content, FileMark
@@ -95,3 +96,18 @@ def result_content(value: Any) -> Content:
         return Content.of(canonical_bytes(value), JSON, MAX_RESULT)
     except HelmError:
         return Content.of(_escaped(value), TEXT, MAX_RESULT)
+
+
+def web_place(tool: str, args: Any) -> tuple[str, int]:
+    """Host and port that a call names; the door decides about the connection itself all the same."""
+    if tool == "egress" and isinstance(args, dict):
+        host, port = args.get("host"), args.get("port")
+        return (host, port) if isinstance(host, str) and type(port) is int else ("", 0)
+    url = args.get("url") if tool == "WebFetch" and isinstance(args, dict) else None
+    if not isinstance(url, str):
+        return "", 0
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "")[:253], parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    except ValueError:
+        return "", 0

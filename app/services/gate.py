@@ -3,18 +3,16 @@ released before its dispatch is durable. Every path that is not an ALLOW is a re
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Final, Literal
 
 from app.domain.approval import binding_of
 from app.domain.canonical import b64, canonical_bytes, strict_loads
-from app.domain.content import JSON, TEXT, Content, FileMark, Usage
-from app.domain.errors import AlreadyClaimed, Frozen, HelmError, InvalidInput, LedgerUnavailable, NotFound, RunEnded
+from app.domain.content import JSON, Content, Usage
+from app.domain.errors import AlreadyClaimed, Frozen, InvalidInput, LedgerUnavailable, NotFound, RunEnded
 from app.domain.events import Draft, Local
 from app.domain.ids import short_id
 from app.domain.intent import describe
-from app.domain.named_files import named_files
 from app.domain.payloads import (
     ApprovalRequested,
     Dispatched,
@@ -23,26 +21,19 @@ from app.domain.payloads import (
     OutcomeRecorded,
     VerdictGiven,
 )
-from app.domain.policy import Bundle, decide
 from app.domain.reasons import Reason
 from app.domain.receipt import POLICY, Actor
-from app.domain.run import Action, Run
-from app.domain.standing import Grant
+from app.domain.run import Action
+from app.domain.standing import Standing
 from app.domain.times import text_of
 from app.domain.verdict import (
-    AgentFacts,
     ApprovalTerms,
-    BudgetFacts,
     Decision,
-    EffectClass,
-    Grade,
-    GrantFacts,
-    Request,
-    Risk,
-    RunFacts,
     Verdict,
 )
-from app.ports import Checked, Clock, FileMarks, Library, ToolCheck
+from app.ports import Clock, FileMarks, Library, ToolCheck
+from app.services.asks import MAX_ARGS, Answer, Ask, Judged, args_content
+from app.services.judge import Judge, NoTools
 from app.services.ledger import Ledger
 
 VERDICT_LIFE_MS: Final = 86_400_000
@@ -167,6 +158,11 @@ class Gate:
             for name, owner in sorted(run.owed.items())
             if owner != action.id and bundle.meets(name, action.tool)
         ]
+
+    @property
+    def standing(self) -> Standing:
+        """What outlives the runs, as of the newest durable receipt."""
+        return self._ledger.standing
 
     @staticmethod
     def held(action: Action) -> Usage | None:
@@ -308,6 +304,13 @@ class Gate:
         if intent is not None and intent.content("args") == sent:
             return True
         return bool(action.edited) and await self.edited_args(action) == sent
+
+    async def released_args(self, action: Action) -> bytes:
+        """The canonical arguments that may run."""
+        if action.edited:
+            return await self.edited_args(action)
+        intent = await self._ledger.read.event(action.intent)
+        return intent.content("args") if intent is not None else b""
 
     async def edited_args(self, action: Action) -> bytes:
         """The canonical arguments that a person put in place of those that were asked for; empty where nobody did."""

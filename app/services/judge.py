@@ -15,7 +15,7 @@ from app.domain.standing import Standing
 from app.domain.times import text_of
 from app.domain.verdict import BudgetFacts, Decision, GrantFacts, Request, Risk, RunFacts, Verdict
 from app.ports import Checked, Clock, FileMarks, Library, ToolCheck
-from app.services.asks import Ask, Judged, Refusal
+from app.services.asks import Ask, Judged, Refusal, web_place
 
 MAX_OPEN: Final = 500
 
@@ -68,6 +68,23 @@ class Judge:
             return Refusal(checked.reason, checked.message)
         return None
 
+    def reconsider(self, run: Run, ask: Ask, standing: Standing) -> Decision:
+        """The answer to a call that was asked about before, with other arguments."""
+        return self.decide(run, self._placed(run, ask), standing).decision
+
+    def seen_by_rules(self, run: Run, ask: Ask, standing: Standing) -> Request:
+        """A call as rules and patterns see it."""
+        return self._request(run, self._placed(run, ask), standing)
+
+    def _placed(self, run: Run, ask: Ask) -> Ask:
+        """With host and port where its arguments name them, and whether the blueprint lists those."""
+        host, port = web_place(ask.tool, ask.args)
+        try:
+            listed = bool(host) and self._library.blueprint(run.blueprint).egress_match(host, port) is not None
+        except NotFound:
+            listed = False
+        return replace(ask, host=host, port=port, egress_listed=listed)
+
     def _request(self, run: Run, ask: Ask, standing: Standing) -> Request:
         return Request(
             tool=ask.tool,
@@ -94,7 +111,11 @@ class Judge:
         if not standing.grants:
             return ()
         seed = self.seed_of(run)
-        found = (grant for grant in standing.grants.values() if grant.left and grant.covers(run.id, run.blueprint, seed, tool))
+        found = (
+            grant
+            for grant in standing.grants.values()
+            if grant.left and grant.covers(run.id, run.blueprint, seed, tool)
+        )
         return tuple(
             GrantFacts(g.id, g.rule, g.tool, g.scope, g.pattern, g.expires, g.left, g.by)
             for g in sorted(found, key=lambda grant: grant.id)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from app.ports import Clock, Library, Providers
 from app.services.approvals import Approvals
+from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.gate import Gate
+from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
@@ -25,6 +27,8 @@ class Services:
     gate: Gate
     runs: Runs
     approvals: Approvals
+    bulk: BulkDesk
+    grants: Grants
     steering: SteeringDesk
     tool_calls: ToolCalls
     model_calls: ModelCalls

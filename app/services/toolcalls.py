@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from app.domain.blueprint import Blueprint
 from app.domain.errors import AlreadyClaimed, InvalidInput, RunEnded
@@ -15,7 +14,7 @@ from app.domain.reasons import Reason
 from app.domain.run import Action
 from app.domain.verdict import AgentFacts, Grade
 from app.services.approvals import Approvals
-from app.services.asks import Answer, Ask, args_content, result_content
+from app.services.asks import Answer, Ask, args_content, result_content, web_place
 from app.services.gate import Gate
 from app.services.ledger import Ledger
 
@@ -36,7 +35,7 @@ class ToolCalls:
         if not isinstance(tool, str) or not tool or not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
             raise InvalidInput("a hook names its tool and its call")
         mcp = tool.startswith("mcp__")
-        host, port = _place(tool, args)
+        host, port = web_place(tool, args)
         blueprint = self._blueprint_of(run)
         found = await self._ledger.run(run)
         agents = found.agents if found is not None else {}
@@ -93,8 +92,7 @@ class ToolCalls:
         for action in found.actions.values() if found is not None else ():
             if action.tool != name or action.state != "dispatched" or action.forwarded:
                 continue
-            intent = await self._ledger.read.event(action.intent)
-            if intent is None or not _same(intent.content("args"), wanted):
+            if not _same(await self._gate.released_args(action), wanted):
                 continue
             refs = {"intent": action.intent, "dispatch": action.dispatch}
             try:
@@ -115,15 +113,3 @@ def _agent(hook: Mapping[str, Any], agents: Mapping[str, str]) -> AgentFacts:
         return AgentFacts("lead", "lead", 0, ("lead",))
     kind = agent_type if isinstance(agent_type, str) and agent_type else agents.get(agent_id, "agent")
     return AgentFacts(agent_id[:100], kind[:100], 1, ("lead", kind[:100]))
-
-
-def _place(tool: str, args: Any) -> tuple[str, int]:
-    """Host and port that a web tool names; the door decides about the connection itself all the same."""
-    url = args.get("url") if tool == "WebFetch" and isinstance(args, dict) else None
-    if not isinstance(url, str):
-        return "", 0
-    try:
-        parts = urlsplit(url)
-        return (parts.hostname or "")[:253], parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
-    except ValueError:
-        return "", 0

@@ -14,9 +14,10 @@ from app.domain.ids import is_digest, is_run_id, short_id
 from app.domain.run import Run
 from app.domain.times import text_of
 from app.ports import RunFilter
+from app.services.replies import Reply
 from app.web.api_json import blueprint_json, health_json, item_json, run_json, steering_json, token_json
 from app.web.cards import action_of, items_of
-from app.web.context import OPEN, Req, viewer_of, web_of
+from app.web.context import OPEN, Req, answerer_of, viewer_of, web_of
 from app.web.event_json import event_json
 from app.web.openapi import REQUESTS, document, query_of
 
@@ -220,7 +221,10 @@ async def answer_item(request: Req, key: FromPath[str]) -> Json:
     if not action.approval:
         raise InvalidInput("this item has no question to answer")
     await web.services.approvals.resolve(
-        action.approval, body["answer"], by=viewer.account, reason=body.get("reason", ""), source=viewer.source
+        action.approval,
+        Reply(body["answer"], body.get("reason", "")),
+        who=answerer_of(request),
+        source=viewer.source,
     )
     return Response(await _item(request, action.id))
 

@@ -13,6 +13,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.response import Response
 
+from app.domain.approval import Answerer
 from app.domain.errors import Forbidden, InvalidInput, Unauthenticated
 from app.services.people import PeopleDesk
 from app.services.services import Services
@@ -65,6 +66,11 @@ def viewer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
     if not isinstance(found, Viewer):
         raise Unauthenticated("sign in first")
     return found
+
+
+def answerer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Answerer:
+    """The same person as somebody who answers questions."""
+    return Answerer(viewer_of(request).account, "owner")
 
 
 def secure_of(request: ASGIConnection[Any, Any, Any, Any]) -> bool:

@@ -8,8 +8,9 @@ from litestar.params import FromPath
 
 from app.domain.errors import AlreadyAnswered, Conflict, InvalidInput
 from app.domain.run import Action
+from app.services.replies import Reply
 from app.web.cards import action_of, card_of, items_of
-from app.web.context import Html, Req, form_of, is_fragment, viewer_of, web_of
+from app.web.context import Html, Req, answerer_of, form_of, is_fragment, viewer_of, web_of
 from app.web.guide import guide_of
 from app.web.run_views import foot_card, item_key
 from app.web.shell import fragment, html, redirect, shell_of
@@ -68,7 +69,7 @@ async def inbox_answer(request: Req, key: FromPath[str]) -> Html:
     try:
         word: Literal["allow", "deny"] = "allow" if answer == "allow" else "deny"
         action = await web.services.approvals.resolve(
-            action.approval, word, by=viewer.account, reason=fields.get("reason", ""), source=viewer.source
+            action.approval, Reply(word, fields.get("reason", "")), who=answerer_of(request), source=viewer.source
         )
     except AlreadyAnswered:
         action = await action_of(web, key)

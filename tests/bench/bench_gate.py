@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import uvloop
+from app.adapters.file_marks import WorkspaceMarks
 from app.domain.chain import Chain, Moment
 from app.domain.ids import run_id
 from app.domain.policy import decide
 from app.domain.run import Run
 from app.domain.signing import Signer
+from app.domain.standing import Standing
 from app.domain.verdict import Grade, Request, RunFacts
 from app.services.asks import Ask
 from app.services.gate import Gate
@@ -205,7 +208,8 @@ def _in_process(report: Report) -> None:
     bundle = LIBRARY.bundles_by_name["default"]
     request = Request(tool="Read", args=_args(0), run=RunFacts("r"), now="2026-11-21T00:00:00.000Z")
     shell = replace(request, tool="Bash", args={"command": "python3 -m pytest -q && git status", "note": PAD})
-    gate, signed = Gate(None, LIBRARY, HandClock()), Chain("helm.local/log/x", Signer.of(b"h" * 32), 0, "boot")  # type: ignore[arg-type]
+    gate = Gate(None, LIBRARY, HandClock(), WorkspaceMarks(Path("/nowhere")))  # type: ignore[arg-type]
+    signed = Chain("helm.local/log/x", Signer.of(b"h" * 32), 0, "boot")
     unsigned = Chain("helm.local/log/x", NoSigner(signed.signer), 0, "boot")  # type: ignore[arg-type]
     lanes: dict[str, Callable[[int], object]] = {
         f"policy alone, {len(bundle.rules)} rules": lambda n: decide(bundle, request),
@@ -263,7 +267,7 @@ _RUN: Final = Run(
 def _sealed(gate: Gate, chain: Chain, n: int) -> object:
     """Judge one call and seal what the ledger would write of it."""
     asked = Ask(_RUN.id, "tool", "Read", _args(n), f"t{n}", "runner", Grade.COOPERATIVE)
-    drafts = gate._drafts(_RUN, asked, gate._decide(_RUN, asked))
+    drafts = gate._drafts(asked, gate.judge.decide(_RUN, asked, Standing()))
     at = Moment("2026-11-21T00:00:00.000Z", 50 + n)
     return chain.extend(_RUN.id, chain.heads.get(_RUN.id), drafts, at, HandClock().entropy)
 

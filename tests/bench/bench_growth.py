@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from app.adapters.clock import SystemClock
+from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.keys import signer
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.connection import open_reader
@@ -78,7 +79,7 @@ class Lane:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self.gate = Gate(ledger, LIBRARY, SystemClock())
+        self.gate = Gate(ledger, LIBRARY, SystemClock(), WorkspaceMarks(Path("/nowhere")))
         self.single: list[float] = []
         self.verdict: list[float] = []
         self.spent: list[float] = []

@@ -66,7 +66,7 @@ async def _story(home: Path) -> dict[str, int]:
         asked = asyncio.create_task(
             world.services.tool_calls.ask(run.id, world.hook("mcp__mail__send_email", MAIL, "mail"))
         )
-        await world.services.approvals.resolve((await world.waiting(run.id))[0].approval, "deny", by="ana", reason="no")
+        await world.answer((await world.waiting(run.id))[0].approval, "deny", by="ana", reason="no")
         await asked
         events = await world.ledger.read.events(run=run.id)
         verdicts = [event for event in events if event.kind == "verdict"]

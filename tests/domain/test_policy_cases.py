@@ -31,7 +31,7 @@ def problem(text: str) -> str:
         HELD + 'verdict = "ESCALATE"\nrule = "one"\ngrant = ""\ngrants = [{ pattern = "args.x == 2" }]',
         HELD.replace("1 }", "2 }")
         + 'verdict = "ESCALATE"\nrule = "two"\ngrants = [{}]\n'
-        + 'approval = { quorum = 2, proof = "key", roles = ["owner"], delay = 0, not_requester = false, timeout = 3600 }',
+        + 'approval = { quorum = 2, proof = "key", roles = ["owner"], delay = 0, not_requester = false }',
     ],
 )
 def test_a_row_gives_evidence_and_grants_and_expects_terms(row: str) -> None:

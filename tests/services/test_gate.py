@@ -89,7 +89,7 @@ async def test_a_risky_call_waits_and_runs_only_when_allowed(open_house: OpenHou
         (action,) = await world.waiting(run.id)
         assert action.title == "Send e-mail to leadership@example.com" and action.grade == "structural"
         assert (await world.services.runs.get(run.id)).status == "waiting" and not asked.done()
-        await world.services.approvals.resolve(action.approval, "allow", by="ana")
+        await world.answer(action.approval, "allow", by="ana")
         answer = await asyncio.wait_for(asked, 5)
         assert answer.allowed and answer.reason_code == "APPROVED"
 
@@ -99,7 +99,7 @@ async def test_a_denial_carries_its_reason_to_the_agent(open_house: OpenHouse) -
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
-        await world.services.approvals.resolve(action.approval, "deny", by="ana", reason="wrong list")
+        await world.answer(action.approval, "deny", by="ana", reason="wrong list")
         answer = await asyncio.wait_for(asked, 5)
         assert (answer.allowed, answer.reason_code) == (False, "APPROVAL_DENIED")
         assert "wrong list" in answer.message
@@ -110,7 +110,7 @@ async def test_the_first_answer_wins_and_a_repeat_is_harmless(open_house: OpenHo
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
-        resolve = world.services.approvals.resolve
+        resolve = world.answer
         answers = [resolve(action.approval, "allow", by="ana"), resolve(action.approval, "deny", by="bo")]
         results = await asyncio.gather(*answers, return_exceptions=True)
         (lost,) = [result for result in results if isinstance(result, Exception)]
@@ -127,7 +127,7 @@ async def test_a_hundred_answers_release_one_dispatch(open_house: OpenHouse) -> 
         run = await world.start()
         asked = asyncio.create_task(world.services.tool_calls.ask(run.id, world.hook(SEND, MAIL)))
         (action,) = await world.waiting(run.id)
-        calls = [world.services.approvals.resolve(action.approval, "allow", by=f"p{n}") for n in range(100)]
+        calls = [world.answer(action.approval, "allow", by=f"p{n}") for n in range(100)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert sum(not isinstance(result, Exception) for result in results) == 1
         assert (await asyncio.wait_for(asked, 5)).allowed
@@ -146,7 +146,7 @@ async def test_nobody_in_time_is_a_timeout_and_not_a_denial(open_house: OpenHous
         found = await world.ledger.read.action(id=action.id)
         assert found is not None and found.answer == "expired" and found.answered_by == ""
         with pytest.raises(AlreadyAnswered, match="expired"):
-            await world.services.approvals.resolve(action.approval, "allow", by="ana")
+            await world.answer(action.approval, "allow", by="ana")
 
 
 async def test_an_answer_that_comes_after_the_deadline_changes_nothing(open_house: OpenHouse) -> None:
@@ -156,7 +156,7 @@ async def test_an_answer_that_comes_after_the_deadline_changes_nothing(open_hous
         (action,) = await world.waiting(run.id)
         world.clock.ms += 366 * 86_400_000
         with pytest.raises(AlreadyAnswered, match="expired"):
-            await world.services.approvals.resolve(action.approval, "allow", by="ana")
+            await world.answer(action.approval, "allow", by="ana")
         assert not (await asyncio.wait_for(asked, 5)).allowed
 
 
@@ -177,7 +177,7 @@ async def test_open_questions_survive_a_restart_and_can_be_answered(open_house: 
             world.services.tool_calls.ask(run.id, world.hook(SEND, {**MAIL, "n": 1}, "toolu_1"))
         )
         (action,) = [a for a in await world.waiting(run.id, 3) if a.key == "toolu_1"]
-        await world.services.approvals.resolve(action.approval, "allow", by="ana")
+        await world.answer(action.approval, "allow", by="ana")
         assert (await asyncio.wait_for(asked, 5)).allowed
 
 
@@ -206,7 +206,7 @@ async def test_an_mcp_release_is_used_once_and_for_its_own_arguments(open_house:
         (action,) = await world.waiting(run.id)
         release = world.services.tool_calls.release
         assert await release(run.id, "mail", "send_email", MAIL) is None
-        await world.services.approvals.resolve(action.approval, "allow", by="ana")
+        await world.answer(action.approval, "allow", by="ana")
         await asyncio.wait_for(asked, 5)
         assert await release(run.id, "mail", "send_email", {**MAIL, "to": "all@example.com"}) is None
         taken = await asyncio.gather(*[release(run.id, "mail", "send_email", MAIL) for _ in range(20)])
@@ -321,7 +321,7 @@ async def test_an_interrupted_call_no_longer_asks(open_house: OpenHouse) -> None
         answer = await asyncio.wait_for(asked, 5)
         assert (answer.allowed, answer.reason_code) == (False, "INTERRUPTED")
         with pytest.raises(AlreadyAnswered, match="withdrawn"):
-            await world.services.approvals.resolve(action.approval, "allow", by="ana")
+            await world.answer(action.approval, "allow", by="ana")
 
 
 async def test_open_calls_of_a_run_are_bounded(open_house: OpenHouse) -> None:

@@ -25,7 +25,7 @@ async def _approved(world: House, run: str, key: str = "toolu_1") -> None:
     hook = world.hook(SEND, MAIL, key)
     asked = asyncio.create_task(world.services.tool_calls.ask(run, hook))
     (action,) = await world.waiting(run)
-    await world.services.approvals.resolve(action.approval, "allow", by="ana")
+    await world.answer(action.approval, "allow", by="ana")
     assert (await asked).allowed
 
 
