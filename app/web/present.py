@@ -47,7 +47,7 @@ STATUS: Mapping[RunStatus, tuple[str, Tone, str]] = {
     RunStatus.STARTING: ("going", Tone.QUIET, "Starting"),
     RunStatus.RUNNING: ("going", Tone.QUIET, "Running"),
     RunStatus.WAITING: ("hand", Tone.NEED, "Waiting for you"),
-    RunStatus.PARKED: ("coin", Tone.NEED, "Parked (budget)"),
+    RunStatus.PARKED: ("paused", Tone.NEED, "Parked, waits for you"),
     RunStatus.PAUSED: ("paused", Tone.QUIET, "Paused by you"),
     RunStatus.STOPPING: ("stopped", Tone.QUIET, "Stopping"),
     RunStatus.INTERRUPTED: ("intr", Tone.QUIET, "Interrupted (restart)"),
