@@ -46,6 +46,7 @@ from app.ports import RunFilter, Sandbox
 from app.services.approvals import Approvals
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
+from app.services.evidence import EvidenceDesk
 from app.services.gate import Gate
 from app.services.grants import Grants
 from app.services.health import Health
@@ -220,6 +221,7 @@ def build_services(
         approvals=approvals,
         bulk=BulkDesk(approvals, clock),
         grants=Grants(ledger, gate),
+        evidence=EvidenceDesk(ledger),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),

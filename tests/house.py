@@ -31,6 +31,7 @@ from app.ports import EngineStatus, Exit, Library, Start
 from app.services.approvals import Approvals
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
+from app.services.evidence import EvidenceDesk
 from app.services.gate import Gate
 from app.services.grants import Grants
 from app.services.health import Health
@@ -264,6 +265,7 @@ def _services(
         approvals=approvals,
         bulk=BulkDesk(approvals, clock, hold_s=0.05),
         grants=Grants(ledger, gate),
+        evidence=EvidenceDesk(ledger),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),

@@ -8,6 +8,7 @@ from app.ports import Clock, Library, Providers
 from app.services.approvals import Approvals
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
+from app.services.evidence import EvidenceDesk
 from app.services.gate import Gate
 from app.services.grants import Grants
 from app.services.health import Health
@@ -29,6 +30,7 @@ class Services:
     approvals: Approvals
     bulk: BulkDesk
     grants: Grants
+    evidence: EvidenceDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
     model_calls: ModelCalls
