@@ -9,8 +9,20 @@ from litestar.exceptions import HTTPException
 from app.domain.errors import HelmError
 from app.services.people import PeopleDesk
 from app.services.services import Services
-from app.web import api, assets, blueprints, bulk, evidence, freeze_pages, grant_pages, inbox, live
-from app.web import people_pages, runs, settings_page
+from app.web import (
+    api,
+    assets,
+    blueprints,
+    bulk,
+    evidence,
+    freeze_pages,
+    grant_pages,
+    inbox,
+    live,
+    people_pages,
+    runs,
+    settings_page,
+)
 from app.web.context import Web, require_viewer
 from app.web.edge import WebApp
 from app.web.errors import on_fault, on_helm_error, on_http_error

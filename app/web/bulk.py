@@ -7,7 +7,7 @@ from app.domain.errors import HelmError, InvalidInput
 from app.services.bulk import Bulk
 from app.web.context import Html, Req, answerer_of, form_of, is_fragment, viewer_of, web_of
 from app.web.shell import fragment, redirect
-from app.web.views_gate import HeldItem, Hold
+from app.web.views_gate import HeldItem, Hold, HoldState
 
 _WORDS = {
     "ALREADY_ANSWERED": "was answered before",
@@ -62,7 +62,7 @@ def _hold(request: Req, bulk: Bulk) -> Html:
     items = tuple(HeldItem(key, _result(bulk, key)) for key in bulk.ids)
     done = bulk.state == "applied" and len(bulk.results) == len(bulk.ids)
     left = max(0, -(-(bulk.until_ms - web.now()) // 1000)) if bulk.state == "held" else 1
-    state = "undone" if bulk.state == "undone" else "applied" if done else "held"
+    state: HoldState = "undone" if bulk.state == "undone" else "applied" if done else "held"
     return fragment(web.faces.hold(Hold(bulk.id, bulk.answer, items, left, state), web.now()))
 
 

@@ -142,7 +142,9 @@ async def _files(web: Web, action: Action) -> tuple[FileNote, ...]:
     notes = []
     for mark in action.files:
         was = old.get(mark.path, mark)
-        notes.append(FileNote(mark.path, mark.state, mark.digest or "", (was.digest or was.state) if was != mark else ""))
+        notes.append(
+            FileNote(mark.path, mark.state, mark.digest or "", (was.digest or was.state) if was != mark else "")
+        )
     return tuple(notes)
 
 

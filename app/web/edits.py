@@ -1,5 +1,5 @@
-"""A call as a form, and a form as a call again. Types are kept: a number that is edited stays a number, and what was not
-touched stays byte for byte what the agent asked for."""
+"""A call as a form, and a form as a call again. Types are kept: a number that is edited stays a number, and what was
+not touched stays byte for byte what the agent asked for."""
 
 from __future__ import annotations
 
@@ -128,7 +128,12 @@ def edited_call(form: EditForm, arguments: Mapping[str, Json], typed: Mapping[st
         text = _lf(typed.get(field.name, field.value))
         if not field.present and not text.strip():
             continue
-        if field.present and not text.strip() and _lf(field.value).strip() and field.kind not in ("text", "long", "code"):
+        if (
+            field.present
+            and not text.strip()
+            and _lf(field.value).strip()
+            and field.kind not in ("text", "long", "code")
+        ):
             if field.required:
                 raise BadField(field.name, f"{field.label} is needed")
             continue

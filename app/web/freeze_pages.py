@@ -55,9 +55,7 @@ async def freeze_lift(request: Req) -> Html:
     """Let it go on."""
     web, viewer = web_of(request), viewer_of(request)
     fields = await form_of(request)
-    await web.services.freezer.unfreeze(
-        _scope(fields.get("scope", "")), fields.get("target", ""), by=viewer.account
-    )
+    await web.services.freezer.unfreeze(_scope(fields.get("scope", "")), fields.get("target", ""), by=viewer.account)
     return _done(request)
 
 

@@ -9,7 +9,7 @@ from litestar.response import Response
 
 from app.domain.errors import AlreadyAnswered, HelmError, InputChanged, InvalidInput, NotFound
 from app.domain.run import Action
-from app.web.answers import ANSWERS, preview_for, refused_foot, reply_of
+from app.web.answers import ANSWERS, Fields, preview_for, refused_foot, reply_of
 from app.web.cards import action_of, card_of, foot_of, items_of, place_of
 from app.web.context import Html, Req, answerer_of, form_of, is_fragment, viewer_of, web_of
 from app.web.guide import guide_of
@@ -116,7 +116,7 @@ async def inbox_answer(request: Req, key: FromPath[str]) -> Html:
     return await _foot(request, action) if is_fragment(request) else redirect(f"/inbox/{key}")
 
 
-async def _refused(request: Req, action: Action, fields: dict[str, str], error: HelmError) -> Html:
+async def _refused(request: Req, action: Action, fields: Fields, error: HelmError) -> Html:
     web = web_of(request)
     card = await refused_foot(web, action, answerer_of(request), fields, error)
     return fragment(web.faces.card_foot(card, web.now()), error.status)

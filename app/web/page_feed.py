@@ -135,7 +135,10 @@ class PageDrawer:
             payload = event.payload
             if not isinstance(payload, VerdictGiven) or payload.decision != "ESCALATE" or "request" not in event.refs:
                 continue
-            before, action = await self._read.event(event.refs["request"]), await self._read.action(id=payload.action_id)
+            before, action = (
+                await self._read.event(event.refs["request"]),
+                await self._read.action(id=payload.action_id),
+            )
             if before is not None and isinstance(before.payload, ApprovalRequested) and action is not None:
                 self.move(before.payload.approval_id, action.approval)
                 found.append(before.payload.approval_id)

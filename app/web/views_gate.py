@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from app.web.payloads import DiffLine
 
 FieldKind: TypeAlias = Literal["text", "long", "code", "integer", "number", "choice", "lines", "json"]
+HoldState: TypeAlias = Literal["held", "undone", "applied"]
 HOURS: tuple[tuple[int, str], ...] = (
     (900, "15 minutes"),
     (3_600, "1 hour"),
@@ -125,7 +126,7 @@ class Hold:
     answer: str
     items: tuple[HeldItem, ...]
     seconds: int = 0
-    state: Literal["held", "undone", "applied"] = "held"
+    state: HoldState = "held"
 
 
 @dataclass(frozen=True, slots=True)

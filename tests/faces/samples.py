@@ -82,9 +82,7 @@ FILES = (
     FileNote("scripts/collect.py", "file", "sha256:" + HASH, "sha256:" + "77" * 32),
     FileNote("data/prices.csv", "missing"),
 )
-TERMS = Ceremony(
-    2, ("ben",), NOW + 4 * MIN, True, ("owner",), True, "helm inbox allow ap-1 --sign ~/.ssh/id_ed25519"
-)
+TERMS = Ceremony(2, ("ben",), NOW + 4 * MIN, True, ("owner",), True, "helm inbox allow ap-1 --sign ~/.ssh/id_ed25519")
 
 
 def ceremony() -> Card:

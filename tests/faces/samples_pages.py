@@ -36,10 +36,14 @@ from app.web.views_plain import (
     TokensBox,
 )
 
+from tests.faces import samples_rules
 from tests.faces.samples import (
     CHANGE,
     COMMAND,
+    EDITED,
     EVIL_MAIL,
+    FILES,
+    FROZEN,
     HASH,
     HOUR,
     LONG_MAIL,
@@ -47,9 +51,6 @@ from tests.faces.samples import (
     NOW,
     OTHER,
     REQUEST,
-    EDITED,
-    FILES,
-    FROZEN,
     attention,
     card,
     cents,
@@ -59,7 +60,6 @@ from tests.faces.samples import (
     shell,
     shell_card,
 )
-from tests.faces import samples_rules
 from tests.faces.samples_run import EVIDENCE, head, hostile_rows, other_rows, rows, run_page
 
 TOKENS = TokensBox(
@@ -247,7 +247,9 @@ def pages() -> dict[str, Page]:
         "card-trouble": InboxPage(
             shell(),
             items(),
-            replace(card(), panel="deny", typed="Not yet", trouble="The log cannot be written, so nothing was answered."),
+            replace(
+                card(), panel="deny", typed="Not yet", trouble="The log cannot be written, so nothing was answered."
+            ),
             True,
         ),
         "card-files": InboxPage(shell(), items(), replace(card(COMMAND), files=FILES), True),
@@ -267,9 +269,7 @@ def pages() -> dict[str, Page]:
         "card-viewer": InboxPage(
             shell(may_act=False),
             items(),
-            replace(
-                card(), available=(), blocked="You may look, and not answer; an owner can give you another role."
-            ),
+            replace(card(), available=(), blocked="You may look, and not answer; an owner can give you another role."),
             True,
         ),
         "card-drift": InboxPage(shell(), items(), drift(), True),

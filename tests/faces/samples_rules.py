@@ -53,7 +53,14 @@ FINDINGS = (
     FindingRow("ops/rules.toml", 3, 1, False, "NO_CASE", "no case of this bundle meets the rule 'web'"),
 )
 TEXT = "\n".join(
-    ['[[rules]]', 'id = "read-workspace"', 'tools = ["Read", "Glob", "Grep"]', 'when = "file.inside"', 'verdict = "ALLOW"', ""]
+    [
+        "[[rules]]",
+        'id = "read-workspace"',
+        'tools = ["Read", "Glob", "Grep"]',
+        'when = "file.inside"',
+        'verdict = "ALLOW"',
+        "",
+    ]
     * 12
 )
 FILES = (
@@ -62,8 +69,12 @@ FILES = (
     BundleFile("ops.cases.toml", "[[cases]]\n"),
 )
 HISTORY = (
-    ChangedRow(312, "r-1", "mcp__mail__send_email", "leadership@example.com", "ALLOW", "ESCALATE", "mail", "outbound-mail"),
-    ChangedRow(388, "r-1", "Bash", "git push --force origin release/2.4", "ESCALATE", "DENY", "shell", "shell-tripwire"),
+    ChangedRow(
+        312, "r-1", "mcp__mail__send_email", "leadership@example.com", "ALLOW", "ESCALATE", "mail", "outbound-mail"
+    ),
+    ChangedRow(
+        388, "r-1", "Bash", "git push --force origin release/2.4", "ESCALATE", "DENY", "shell", "shell-tripwire"
+    ),
 )
 TRIAL = Trial(FINDINGS[1:], CASES[:1], HISTORY, 1_204, 3, 12, "sha256:" + HASH, True)
 GRANTS = (
@@ -83,7 +94,10 @@ GRANTS = (
     ),
     GrantRow("grant_2", "WebFetch", "web", "run", "q1-competitor-brief", "r-1", "", 0, 5, "ben", NOW - MIN, NOW + HOUR),
 )
-ENDED = (replace(GRANTS[0], id="grant_0", used=20, ended="used up"), replace(GRANTS[1], id="g3", ended="revoked by mara"))
+ENDED = (
+    replace(GRANTS[0], id="grant_0", used=20, ended="used up"),
+    replace(GRANTS[1], id="g3", ended="revoked by mara"),
+)
 
 
 def pages() -> dict[str, Page]:
