@@ -12,6 +12,7 @@ from app.domain.blueprint import Blueprint, parse_blueprint
 from app.domain.errors import BadPolicy, NotFound
 from app.domain.policy import Bundle
 from app.domain.policy_cases import Case, parse_cases
+from app.domain.policy_seal import MAX_SEAL, SEAL, SIGNERS, Signer, check_seal, parse_signers
 from app.domain.policy_text import HEAD, parse_bundle
 from app.domain.pricing import Price, PriceTable, parse_prices
 from app.domain.toml_text import MAX_FILE_BYTES
@@ -25,13 +26,15 @@ _CONTEXT_LINES: Final = 40
 @dataclass(frozen=True, slots=True)
 class PolicyLibrary:
     """What was loaded. `texts` holds the files of each bundle (with those that it extends) by the name that its rules
-    give, so that a rule can be shown as it was read."""
+    give, so that a rule can be shown as it was read; `signers` the text of the file that says who may sign bundles, ""
+    where there is none."""
 
     blueprints_by_name: Mapping[str, Blueprint]
     bundles_by_name: Mapping[str, Bundle]
     cases: Mapping[str, Sequence[Case]]
     prices: PriceTable
     texts: Mapping[str, Mapping[str, str]]
+    signers: str = ""
 
     def blueprint(self, name: str) -> Blueprint:
         """The blueprint of that name. Raises NotFound."""
@@ -73,13 +76,16 @@ def load_library(folder: Path) -> PolicyLibrary:
     bundles: dict[str, Bundle] = {}
     texts: dict[str, Mapping[str, str]] = {}
     cases: dict[str, Sequence[Case]] = {}
+    said, signers = read_signers(folder / SIGNERS)
     for path in bundle_folders(folder):
         bundle, files, rows = load_bundle(path)
+        if signers:
+            verify_folder(path, bundle, signers)
         bundles[bundle.name], texts[bundle.name], cases[bundle.name] = bundle, files, rows
     if not bundles:
         raise BadPolicy(f"{folder}: there is no policy bundle: a sub-folder with {HEAD}")
     prices = parse_prices(read_text(folder / PRICES), str(folder / PRICES))
-    return PolicyLibrary(_blueprints(folder / BLUEPRINTS, bundles), bundles, cases, prices, texts)
+    return PolicyLibrary(_blueprints(folder / BLUEPRINTS, bundles), bundles, cases, prices, texts, said)
 
 
 def load_bundle(folder: Path, *also: Path) -> tuple[Bundle, Mapping[str, str], Sequence[Case]]:
@@ -100,6 +106,24 @@ def load_bundle(folder: Path, *also: Path) -> tuple[Bundle, Mapping[str, str], S
     if bundle.name != folder.name:
         raise BadPolicy(f"{folder / HEAD}:1: the bundle is named {bundle.name!r}, and its folder {folder.name!r}")
     return bundle, texts, cases
+
+
+def read_signers(path: Path) -> tuple[str, tuple[Signer, ...]]:
+    """The file that says who may sign bundles: its text and what it says; ("", ()) where there is none, and then no
+    bundle needs a signature. Raises BadPolicy."""
+    if not path.is_symlink() and not path.exists():
+        return "", ()
+    text = read_text(path)
+    return text, parse_signers(text, str(path))
+
+
+def verify_folder(folder: Path, bundle: Bundle, signers: Sequence[Signer]) -> Signer:
+    """Who signed the bundle in a folder. Raises BadPolicy where nobody did who may."""
+    path = folder / SEAL
+    if not path.is_file():
+        words = f"the bundle {bundle.name!r} is not signed, and {SIGNERS} says that it must be"
+        raise BadPolicy(f"{path}:1: {words}: helm policy sign {folder}")
+    return check_seal(read_text(path, MAX_SEAL), bundle, signers, str(path))
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, str], list[Case]]:
@@ -125,15 +149,15 @@ def bundle_folders(folder: Path) -> list[Path]:
     ]
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, limit: int = MAX_FILE_BYTES) -> str:
     """A bounded UTF-8 file. Raises BadPolicy, naming the file."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(limit + 1)
     except OSError as error:
         raise BadPolicy(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise BadPolicy(f"{path}:1: the file is larger than {MAX_FILE_BYTES} bytes")
+    if len(data) > limit:
+        raise BadPolicy(f"{path}:1: the file is larger than {limit} bytes")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -11,6 +11,7 @@ from app.adapters.policies import PolicyLibrary, load_library
 from app.domain.blueprint import Blueprint
 from app.domain.errors import BadPolicy, NotFound
 from app.domain.policy import Bundle
+from app.domain.policy_seal import SEAL, SIGNERS
 from app.domain.policy_text import change_digest
 from app.domain.pricing import Price
 from app.services.policies import BundleChange, Edit
@@ -81,12 +82,19 @@ class LiveLibrary:
             return None
         try:
             library = load_library(self._folder)
+            self._check_signers(library)
         except BadPolicy as error:
             self._fault = error.message
             raise
         if stamp_of(self._folder) != stamp:
             return None
         return Edit(stamp, library, tuple(_changes(self._library, library)))
+
+    def _check_signers(self, library: PolicyLibrary) -> None:
+        """Who can write the folder must not be able to say who vouches for it: that takes a restart."""
+        if self._library.signers and library.signers != self._library.signers:
+            words = "who may sign was changed; restart the server to take that over"
+            raise BadPolicy(f"{self._folder / SIGNERS}:1: {words}")
 
     def take(self, edit: Edit) -> None:
         """Put an edit into force, in one step."""
@@ -99,7 +107,7 @@ class LiveLibrary:
 def stamp_of(folder: Path) -> Stamp:
     """What changes as soon as any file below the folder does."""
     found = []
-    for path in (*folder.glob("*.toml"), *folder.glob("*/*.toml")):
+    for path in (*folder.glob("*.toml"), *folder.glob("*/*.toml"), *folder.glob(SIGNERS), *folder.glob(f"*/{SEAL}")):
         try:
             facts = path.stat()
         except OSError:

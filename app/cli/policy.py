@@ -1,5 +1,5 @@
 """`helm policy`: what is wrong with a bundle, whether it answers as its tables say, why it decided, and what another
-one would have decided. Nothing here changes a file or the log."""
+one would have decided, and who signed it. Only `sign` writes a file, and nothing here writes the log."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from app.cli.output import out, print_json, safe
 from app.cli.policy_backtest import backtest
 from app.cli.policy_explain import explain
 from app.cli.policy_log import Json
+from app.cli.policy_seal import sign, verify
 from app.domain.errors import BadPolicy
 from app.domain.expressions import ENGINE, INTERPRETED
 from app.domain.policy import Bundle
@@ -74,6 +75,8 @@ def test(bundle: Target = "", as_json: Json = False) -> int:
 
 app.command("explain")(explain)
 app.command("backtest")(backtest)
+app.command("sign")(sign)
+app.command("verify")(verify)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from app.domain.times import ms_of
 
 Choice: TypeAlias = Literal["allow", "deny", "edit", "allow_run", "allow_pattern", "ask_again"]
 _MAY_ANSWER: Final = frozenset({"owner", "approver"})
-_GRANTABLE: Final = frozenset({"low", "medium"})
 
 
 def binding_of(
@@ -91,9 +90,10 @@ def _open(action: Action) -> tuple[Choice, ...]:
     choices: tuple[Choice, ...] = ("allow", "deny")
     if action.door in ("tool", "mcp"):
         choices += ("edit",)
-    if action.risk in _GRANTABLE and action.rule:
-        choices += ("allow_run", "allow_pattern")
-    return choices
+    if not action.rule:
+        return choices
+    # What cannot be taken back is allowed for later calls only where a pattern says which ones.
+    return (*choices, "allow_pattern") if action.risk == "irreversible" else (*choices, "allow_run", "allow_pattern")
 
 
 def _blocked(action: Action, run: Run, standing: Standing, who: Answerer, now_ms: int) -> tuple[str, str]:

@@ -169,9 +169,10 @@ def _apply(question: _Question) -> Decision:
 def _granted(question: _Question, rule: Rule, inputs: dict[str, Json]) -> Decision:
     """What a rule says, unless it asks a person and a grant has answered before."""
     decision = _conclude(question.bundle, rule, inputs, question.effect)
-    if rule.verdict is not Verdict.ESCALATE or not grantable(rule.terms, rule.risk):
+    if rule.verdict is not Verdict.ESCALATE or not rule.terms.plain:
         return decision
-    tried = considered(question.grants, rule.id, question.tool, question.now)
+    known = considered(question.grants, rule.id, question.tool, question.now)
+    tried = [one for one in known if grantable(rule.terms, rule.risk, one.pattern)]
     if not tried:
         return decision
     grant, looked = try_grants(tried, question.source, question.bundle.engine)

@@ -25,15 +25,15 @@ from app.domain.verdict import ApprovalTerms, EffectClass, GrantFacts, Request, 
 
 MAX_TRIED: Final = 50
 MAX_WORK: Final = 2**29
-GRANTABLE: Final = frozenset({Risk.LOW, Risk.MEDIUM})
 _ALWAYS: Final = Condition("true", {}, 0)
 _MAX_KEPT: Final = 512
 _TEXTS: Final = ("id", "rule", "tool", "scope", "pattern", "expires", "by")
 
 
-def grantable(terms: ApprovalTerms, risk: Risk) -> bool:
-    """Whether a grant may stand in for an answer to such a question: no ceremony, and no high risk."""
-    return terms.plain and risk in GRANTABLE
+def grantable(terms: ApprovalTerms, risk: Risk, pattern: str) -> bool:
+    """Whether a grant may stand in for an answer to such a question: never for a ceremony, and for what cannot be taken
+    back only where its pattern says which calls are meant."""
+    return terms.plain and (risk is not Risk.IRREVERSIBLE or pattern != "")
 
 
 def grant_facts(grant: Grant) -> GrantFacts:

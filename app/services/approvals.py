@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from app.domain.approval import Answerer, Offer, offer
+from app.domain.approval import Answerer, Choice, Offer, offer
 from app.domain.content import JSON, Content, FileMark
 from app.domain.errors import (
     AlreadyAnswered,
@@ -183,11 +183,11 @@ class Approvals:
             if offered.not_before:
                 raise Conflict(f"{offered.blocked} It can be allowed from {offered.not_before} on.")
             raise Forbidden(offered.blocked or "this cannot be answered so")
-        wanted = "edit" if reply.edited is not None else "allow_run" if reply.grant is not None else reply.answer
+        wanted = _wanted(reply)
         if wanted not in choices:
-            raise Forbidden(
-                "this question is answered once, as it was asked: it can neither be edited nor granted for later calls"
-            )
+            if wanted == "allow_run" and "allow_pattern" in choices:
+                raise Forbidden("what cannot be taken back is allowed for later calls only with a pattern")
+            raise Forbidden("this question is answered once, as it was asked: neither edited nor for later calls")
         if offered.proof == "key" and reply.answer == "allow" and reply.proof.type == "none":
             raise Forbidden("this answer must be signed with a key of yours; enrol one under Settings > Approver keys")
 
@@ -251,6 +251,14 @@ class Approvals:
             await self._ledger.record(action.run, *drafts)
         except (AlreadyClaimed, RunEnded):
             return  # somebody answered in the same moment: their answer stands
+
+
+def _wanted(reply: Reply) -> Choice:
+    if reply.edited is not None:
+        return "edit"
+    if reply.grant is not None:
+        return "allow_pattern" if reply.grant.pattern else "allow_run"
+    return reply.answer
 
 
 def _check(reply: Reply) -> None:

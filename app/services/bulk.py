@@ -41,7 +41,8 @@ class BulkDesk:
     def __init__(self, approvals: Approvals, clock: Clock, hold_s: float = HOLD_S) -> None:
         self._approvals, self._clock, self._hold_s = approvals, clock, hold_s
         self._known: OrderedDict[str, Bulk] = OrderedDict()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._giving: dict[str, asyncio.Task[None]] = {}
+        self._open: set[str] = set()  # those that can still be taken back
 
     def hold(
         self, ids: Sequence[str], answer: Literal["allow", "deny"], *, who: Answerer, reason: str = "", source: str = ""
@@ -58,7 +59,10 @@ class BulkDesk:
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
         reply = Reply(answer, reason)
-        self._tasks[bulk.id] = asyncio.create_task(self._give(bulk, reply, who, source), name=f"bulk-{bulk.id}")
+        task = asyncio.create_task(self._give(bulk, reply, who, source), name=f"bulk-{bulk.id}")
+        self._giving[bulk.id] = task
+        task.add_done_callback(lambda _: self._giving.pop(bulk.id, None))
+        self._open.add(bulk.id)
         return bulk
 
     def undo(self, bulk: str, *, who: Answerer) -> Bulk:
@@ -68,9 +72,10 @@ class BulkDesk:
             raise Forbidden(f"{found.by} gave these answers and can take them back")
         if found.state == "undone":
             return found
-        task = self._tasks.pop(bulk, None)
-        if found.state == "applied" or task is None:
+        task = self._giving.get(bulk)
+        if bulk not in self._open or task is None:
             raise Conflict("it is too late to take this back: the answers are recorded")
+        self._open.discard(bulk)
         task.cancel()
         self._known[bulk] = replace(found, state="undone")
         return self._known[bulk]
@@ -82,16 +87,23 @@ class BulkDesk:
             raise NotFound("there is no such bulk answer; after a restart of the server it was not given")
         return found
 
+    async def given(self, bulk: str) -> Bulk:
+        """The same, once every answer of it was tried, or it was taken back. Raises NotFound."""
+        task = self._giving.get(bulk)
+        if task is not None:
+            await asyncio.wait([task])
+        return self.get(bulk)
+
     async def close(self) -> None:
         """Drop what is held: none of it was recorded, and the questions stay open."""
-        tasks = list(self._tasks.values())
+        tasks = list(self._giving.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _give(self, bulk: Bulk, reply: Reply, who: Answerer, source: str) -> None:
         await asyncio.sleep(self._hold_s)
-        self._tasks.pop(bulk.id, None)  # from here on it cannot be taken back
+        self._open.discard(bulk.id)  # from here on it cannot be taken back
         self._known[bulk.id] = replace(bulk, state="applied")
         results: dict[str, str] = {}
         for approval in bulk.ids:

@@ -104,7 +104,6 @@ def test_a_grant_never_touches_a_refusal() -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        'risk = "high"',
         'risk = "irreversible"',
         "approval = { quorum = 2 }",
         "approval = { delay = 1 }",
@@ -120,7 +119,9 @@ def test_what_asks_for_a_ceremony_or_is_dangerous_takes_no_grant(more: str) -> N
 
 def test_a_longer_time_to_answer_is_no_ceremony() -> None:
     assert answer({}, grant(), rules=rule("ask", "ESCALATE", more="approval = { timeout = 5 }")).allowed
-    assert [risk for risk in Risk if grantable(ApprovalTerms(), risk)] == [Risk.LOW, Risk.MEDIUM]
+    blanket = [risk for risk in Risk if grantable(ApprovalTerms(), risk, "")]
+    assert blanket == [Risk.LOW, Risk.MEDIUM, Risk.HIGH]
+    assert all(grantable(ApprovalTerms(), risk, 'args.to == "x"') for risk in Risk)
 
 
 def test_rules_see_grants_and_evidence() -> None:
