@@ -24,6 +24,7 @@ from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.keys import make_signer, read_secret, signer, write_secret
 from app.adapters.listeners import listener, stopped, unix_socket, until_started
 from app.adapters.policies_live import LiveLibrary
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.providers import DEMO_KEY_FILE, ProviderDirectory, set_key
 from app.adapters.sandbox import Containers, Folders
 from app.adapters.sqlite.connection import lock_file
@@ -53,6 +54,7 @@ from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.policies import PolicyWatch
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
 from app.services.proofs import NoProofs
 from app.services.recovery import recover
@@ -222,6 +224,7 @@ def build_services(
         bulk=BulkDesk(approvals, clock),
         grants=Grants(ledger, gate),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(settings.policies)),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),

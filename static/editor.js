@@ -64,7 +64,9 @@ document.addEventListener("click", (event) => {
 });
 document.addEventListener("htmx:afterSwap", () => {
   marks();
-  if (one("#trial [data-saved-now]")) for (const area of all(".code-area")) { area.dataset.was = area.value; one(`[data-name="${area.dataset.file}"] .dirty`).hidden = true; }
+  const saved = one("#trial [data-saved-now]");
+  if (saved) one("#policy-form input[name=base]").value = saved.dataset.savedNow;
+  if (saved) for (const area of all(".code-area")) { area.dataset.was = area.value; one(`[data-name="${area.dataset.file}"] .dirty`).hidden = true; }
 });
 addEventListener("beforeunload", (event) => { if (all(".code-area").some((area) => area.value !== area.dataset.was)) event.preventDefault(); });
 marks();

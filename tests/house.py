@@ -12,6 +12,7 @@ from typing import Literal
 
 from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.policies import load_library
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
@@ -37,6 +38,7 @@ from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
 from app.services.proofs import NoProofs
 from app.services.replies import Reply
@@ -249,6 +251,12 @@ def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteSt
     return SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
 
 
+def _policies(home: Path) -> Path:
+    """A house that has policies of its own edits those."""
+    own = home / "policies"
+    return own if own.is_dir() else ROOT / "policies"
+
+
 def _services(
     home: Path, ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
@@ -266,6 +274,7 @@ def _services(
         bulk=BulkDesk(approvals, clock, hold_s=0.05),
         grants=Grants(ledger, gate),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(_policies(home))),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         model_calls=ModelCalls(ledger, gate, library, clock),

@@ -14,6 +14,7 @@ from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
 from app.services.runs import Runs
 from app.services.steering import SteeringDesk
@@ -31,6 +32,7 @@ class Services:
     bulk: BulkDesk
     grants: Grants
     evidence: EvidenceDesk
+    policies: PolicyDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
     model_calls: ModelCalls

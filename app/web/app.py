@@ -20,6 +20,7 @@ from app.web import (
     inbox,
     live,
     people_pages,
+    policy_pages,
     runs,
     settings_page,
 )
@@ -41,6 +42,8 @@ ROUTES: Final[tuple[Any, ...]] = (
     *(inbox.inbox_edit, inbox.inbox_pattern, inbox.inbox_statement, inbox.inbox_again),
     *(bulk.bulk_hold, bulk.bulk_state, bulk.bulk_undo),
     *(grant_pages.grants_page, grant_pages.grant_revoke),
+    *(policy_pages.policies_page, policy_pages.policy_page, policy_pages.policy_check),
+    *(policy_pages.policy_edit, policy_pages.policy_test, policy_pages.policy_save),
     *(freeze_pages.freeze_page, freeze_pages.freeze_banner, freeze_pages.freeze, freeze_pages.freeze_lift),
     *(runs.runs_page, runs.run_page, runs.run_timeline, runs.run_event),
     *(runs.run_start, runs.run_steer, runs.run_stop, runs.run_evidence),

@@ -41,7 +41,7 @@ from app.web.rows import (
 from app.web.views import Card, InboxPage, ItemKind, RunHead, RunPage, RunRow, RunsPage, Shell, TimelineChunk
 from app.web.views_gate import HOURS, EditPreview, FrozenNote, Hold, PatternCount
 from app.web.views_plain import BlueprintsPage, ErrorPage, EvidencePage, LoginPage, Page, SettingsPage, TokensBox
-from app.web.views_rules import FreezePage, GrantsPage, PoliciesPage, PolicyEditPage, Trial
+from app.web.views_rules import CaseRow, FindingRow, FreezePage, GrantsPage, PoliciesPage, PolicyEditPage, Trial
 
 STATUS: Mapping[RunStatus, tuple[str, Tone, str]] = {
     RunStatus.STARTING: ("going", Tone.QUIET, "Starting"),
@@ -216,6 +216,10 @@ class Faces:
     def frozen(self, frozen: tuple[FrozenNote, ...], now_ms: int, *, may_act: bool) -> str:
         """The banners of what is frozen: the answer to `GET /freeze/banner`."""
         return self._draw("fragments/frozen.html", now_ms, frozen=frozen, may_act=may_act)
+
+    def checked(self, findings: tuple[FindingRow, ...], cases: tuple[CaseRow, ...], now_ms: int) -> str:
+        """The answer to `GET /policies/<name>/check`."""
+        return self._draw("fragments/checked.html", now_ms, findings=findings, cases=cases)
 
     def trial(self, name: str, trial: Trial, now_ms: int, *, locked: str = "") -> str:
         """The answer to `POST /policies/<name>/test` and `/save`."""

@@ -11,19 +11,18 @@ from app.web.views_gate import FrozenNote
 
 @dataclass(frozen=True, slots=True)
 class BundleRow:
-    """A policy bundle in the list. `problems`: errors that its check finds."""
+    """A policy bundle in the list."""
 
     name: str
     title: str
     rules: int
     hits: int
-    problems: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """A rule, in its order. `verdict` is ALLOW, DENY or ESCALATE; `takes` what an answer needs, in words; `source` the
-    bundle that it comes from when that is another one."""
+    """A rule, in its order. `verdict` is ALLOW, DENY or ESCALATE; `takes` what an answer needs, in words; `origin` the
+    bundle that it comes from where that is another one."""
 
     number: int
     id: str
@@ -34,8 +33,7 @@ class RuleRow:
     takes: tuple[str, ...] = ()
     hits: int = 0
     message: str = ""
-    file: str = ""
-    line: int = 0
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,8 @@ class ChangedRow:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What an edited text is worth: findings, cases, and what it would have changed. `tested` names the texts that were
-    looked at; saving takes the same ones. `saves`: it may be saved. `history` None = it was not asked for."""
+    looked at; saving takes the same ones. `saves`: it may be saved. `history` None = it was not asked for; `base` what the
+    files are now that they were saved."""
 
     findings: tuple[FindingRow, ...] = ()
     cases: tuple[CaseRow, ...] = ()
@@ -99,11 +98,12 @@ class Trial:
     unchanged: bool = False
     says: str = ""
     tone: Tone = Tone.QUIET
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PoliciesPage:
-    """The bundles and one of them. `editing`: its files are open in the editor; `base` names them as they were read."""
+    """The bundles, and the rules of one of them. What its check finds is loaded by the page itself."""
 
     shell: Shell
     rows: tuple[BundleRow, ...]
@@ -112,14 +112,12 @@ class PoliciesPage:
     digest: str = ""
     uses: tuple[str, ...] = ()
     rules: tuple[RuleRow, ...] = ()
-    findings: tuple[FindingRow, ...] = ()
-    cases: tuple[CaseRow, ...] = ()
     opened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyEditPage:
-    """The editor of one bundle. `base` names the files as they were read: another edit in between is not overwritten."""
+    """The editor of one bundle. `base` names the files as they were read: another edit in between stays."""
 
     shell: Shell
     name: str

@@ -26,7 +26,7 @@ from tests.faces.samples import FROZEN, HASH, HOSTILE, HOUR, MIN, NOW, shell
 BUNDLES = (
     BundleRow("default", "Safe by default", 14, 412),
     BundleRow("finance", "Money moves with two people", 9, 31),
-    BundleRow("ops", "Changes to running systems", 12, 88, 2),
+    BundleRow("ops", "Changes to running systems", 12, 88),
 )
 RULES = (
     RuleRow(1, "shell-tripwire", "DENY", ("Bash",), "shell.hazards.size() > 0", "high", (), 3, "A hazardous command."),
@@ -110,15 +110,13 @@ def pages() -> dict[str, Page]:
         "sha256:" + HASH,
         ("market-intel", "repo-care"),
         RULES,
-        FINDINGS,
-        CASES,
     )
     edit = PolicyEditPage(shell(), "ops", FILES, "sha256:" + HASH)
     evil = (RuleRow(1, "evil", "ESCALATE", (HOSTILE,), HOSTILE, "high", (), 1, HOSTILE),)
     return {
         "policies": policy,
         "policy": replace(policy, opened=True),
-        "policy-evil": replace(policy, opened=True, about=HOSTILE, rules=evil, findings=(), cases=()),
+        "policy-evil": replace(policy, opened=True, about=HOSTILE, rules=evil),
         "policies-none": PoliciesPage(shell(0), ()),
         "policy-edit": edit,
         "policy-tested": replace(edit, trial=TRIAL),
