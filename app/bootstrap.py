@@ -30,6 +30,7 @@ from app.adapters.sandbox import Containers, Folders
 from app.adapters.sqlite.connection import lock_file
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
+from app.adapters.tool_schemas import FOLDER, load_tools
 from app.adapters.workspace import Workspaces
 from app.demo import DEMO_KEY, World, start_world
 from app.domain.canonical import b64, canonical_bytes
@@ -62,6 +63,7 @@ from app.services.runs import Runs
 from app.services.services import Services
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 from app.settings import ROOT, Settings
 
 log = structlog.get_logger("helm")
@@ -210,8 +212,9 @@ def build_services(
 ) -> Services:
     """Put the services together over their adapters."""
     clock, ledger = SystemClock(), opened.ledger
+    tools = ToolShelf(ledger, library, load_tools(ROOT / "policies" / FOLDER))
     marks = WorkspaceMarks(settings.home / "workspaces")
-    gate = Gate(ledger, library, clock, marks)
+    gate = Gate(ledger, library, clock, marks, tools)
     steering = SteeringDesk(ledger, clock)
     approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
     folders = Folders(Workspaces(settings.home / "workspaces"))
@@ -227,6 +230,7 @@ def build_services(
         policies=PolicyDesk(ledger, DiskPolicyFolder(settings.policies)),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
+        tools=tools,
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),
         previews=Previews(),
@@ -265,6 +269,8 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         policies = PolicyWatch(opened.ledger, library, SystemClock())
         services = build_services(settings, opened, library, policies, providers, sandbox, door)
         await policies.announce(library)
+        await services.tools.open()
+        await services.tools.announce()
         gateway = await _open_faces(stack, settings, services)
         await recover(opened.ledger, services.runs, sandbox)
         await gateway.serve()

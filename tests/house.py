@@ -16,6 +16,7 @@ from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
+from app.adapters.tool_schemas import load_tools
 from app.domain.approval import Answerer
 from app.domain.blueprint import Blueprint
 from app.domain.canonical import b64
@@ -46,6 +47,7 @@ from app.services.runs import Runs
 from app.services.services import Services
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 from app.settings import ROOT
 
 from tests.fakes import MemoryReader, MemoryStore
@@ -53,6 +55,7 @@ from tests.fakes import MemoryReader, MemoryStore
 SEED = b"h" * 32
 DIGEST = "sha256:" + "0" * 64
 LIBRARY = load_library(ROOT / "policies")
+TOOLS = load_tools(ROOT / "policies" / "tools")
 
 
 class HandClock:
@@ -260,8 +263,9 @@ def _policies(home: Path) -> Path:
 def _services(
     home: Path, ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
+    tools = ToolShelf(ledger, library, TOOLS)
     marks = WorkspaceMarks(home / "workspaces")
-    gate = Gate(ledger, library, clock, marks)
+    gate = Gate(ledger, library, clock, marks, tools)
     steering = SteeringDesk(ledger, clock)
     approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
     providers = NoProviders()
@@ -277,6 +281,7 @@ def _services(
         policies=PolicyDesk(ledger, DiskPolicyFolder(_policies(home))),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
+        tools=tools,
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),
         previews=Previews(),

@@ -18,7 +18,7 @@ from sqlmodel import Field, SQLModel, col, func, or_, select
 from sqlmodel import Session as Rows
 
 from app.domain.errors import HelmError
-from app.services.people_port import ApiToken, Person, Session
+from app.services.people_port import ROLES, ApiToken, Person, Role, Session
 
 T = TypeVar("T")
 _BUSY_MS = 2_000
@@ -39,6 +39,7 @@ class PersonRow(SQLModel, table=True):
     account: str = Field(unique=True)
     password: str = ""
     created_ms: int
+    role: str = "viewer"
 
 
 class LinkRow(SQLModel, table=True):
@@ -143,15 +144,33 @@ class SqlitePeople:
         """False when the account is taken."""
 
         def work(rows: Rows) -> bool:
-            rows.add(
-                PersonRow(id=person.id, account=person.account, password=person.password, created_ms=person.created_ms)
+            row = PersonRow(
+                id=person.id,
+                account=person.account,
+                password=person.password,
+                created_ms=person.created_ms,
+                role=person.role,
             )
+            rows.add(row)
             try:
                 rows.flush()
             except IntegrityError:
                 rows.rollback()
                 return False
             return True
+
+        return await self._do(work)
+
+    async def set_role(self, person: str, role: Role) -> bool:
+        """False when nobody would be an owner after that."""
+
+        def work(rows: Rows) -> bool:
+            # The write comes first: it takes the lock, so that another process cannot change an owner in between.
+            rows.execute(update(PersonRow).where(col(PersonRow.id) == person).values(role=role))
+            owners = rows.exec(select(func.count()).where(PersonRow.role == "owner")).one()
+            if not owners:
+                rows.rollback()
+            return bool(owners)
 
         return await self._do(work)
 
@@ -210,7 +229,7 @@ class SqlitePeople:
     async def session(self, id: str, now_ms: int) -> Session | None:
         """A live session."""
         query = (
-            select(SessionRow, PersonRow.account)
+            select(SessionRow, PersonRow)
             .join(PersonRow, col(PersonRow.id) == col(SessionRow.person))
             .where(SessionRow.id == id, SessionRow.expires_ms > now_ms)
         )
@@ -224,13 +243,13 @@ class SqlitePeople:
     async def sessions(self, person: str, now_ms: int) -> list[Session]:
         """A person's live sessions, newest first."""
         query = (
-            select(SessionRow, PersonRow.account)
+            select(SessionRow, PersonRow)
             .join(PersonRow, col(PersonRow.id) == col(SessionRow.person))
             .where(SessionRow.person == person, SessionRow.expires_ms > now_ms)
             .order_by(col(SessionRow.created_ms).desc())
             .limit(200)
         )
-        return await self._do(lambda rows: [_session(row, account) for row, account in rows.exec(query)])
+        return await self._do(lambda rows: [_session(row, owner) for row, owner in rows.exec(query)])
 
     async def touch_session(self, id: str, now_ms: int) -> None:
         """Note that it was used."""
@@ -260,7 +279,7 @@ class SqlitePeople:
     async def token(self, *, digest: str = "", id: str = "") -> ApiToken | None:
         """A token by digest or id."""
         query = (
-            select(TokenRow, PersonRow.account)
+            select(TokenRow, PersonRow)
             .join(PersonRow, col(PersonRow.id) == col(TokenRow.person))
             .where(TokenRow.digest == digest if digest else TokenRow.id == id)
         )
@@ -274,12 +293,12 @@ class SqlitePeople:
     async def tokens(self, person: str) -> list[ApiToken]:
         """A person's tokens, newest first."""
         query = (
-            select(TokenRow, PersonRow.account)
+            select(TokenRow, PersonRow)
             .join(PersonRow, col(PersonRow.id) == col(TokenRow.person))
             .where(TokenRow.person == person)
             .order_by(col(TokenRow.created_ms).desc())
         )
-        return await self._do(lambda rows: [_token(row, account) for row, account in rows.exec(query)])
+        return await self._do(lambda rows: [_token(row, owner) for row, owner in rows.exec(query)])
 
     async def touch_token(self, id: str, now_ms: int) -> None:
         """Note that it was used."""
@@ -348,9 +367,18 @@ def _opened(path: Path) -> Engine:
     event.listen(engine, "connect", _pragmas)
     try:
         SQLModel.metadata.create_all(engine, tables=_TABLES)
+        _migrate(engine)
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise PeopleUnavailable(f"{path} cannot be opened: {type(error).__name__}") from None
     return engine
+
+
+def _migrate(engine: Engine) -> None:
+    """A file of before there were roles: everybody in it could do everything, and goes on doing so."""
+    with engine.begin() as connection:
+        if "role" not in {column[1] for column in connection.exec_driver_sql("PRAGMA table_info(person)")}:
+            connection.exec_driver_sql("ALTER TABLE person ADD COLUMN role VARCHAR NOT NULL DEFAULT 'viewer'")
+            connection.exec_driver_sql("UPDATE person SET role = 'owner'")
 
 
 def _pragmas(connection: sqlite3.Connection, record: object) -> None:
@@ -359,25 +387,31 @@ def _pragmas(connection: sqlite3.Connection, record: object) -> None:
 
 
 def _person(row: PersonRow) -> Person:
-    return Person(row.id, row.account, row.password, row.created_ms)
+    return Person(row.id, row.account, row.password, row.created_ms, _role(row))
 
 
-def _session(row: SessionRow, account: str) -> Session:
+def _role(row: PersonRow) -> Role:
+    """A word that is none of the roles lets nobody do more than look."""
+    return next((role for role in ROLES if role == row.role), "viewer")
+
+
+def _session(row: SessionRow, owner: PersonRow) -> Session:
     return Session(
         id=row.id,
         person=row.person,
-        account=account,
+        account=owner.account,
         device=row.device,
         address=row.address,
         created_ms=row.created_ms,
         seen_ms=row.seen_ms,
         expires_ms=row.expires_ms,
         by_link=row.by_link,
+        role=_role(owner),
     )
 
 
-def _token(row: TokenRow, account: str) -> ApiToken:
-    return ApiToken(row.id, row.person, account, row.name, row.created_ms, row.seen_ms)
+def _token(row: TokenRow, owner: PersonRow) -> ApiToken:
+    return ApiToken(row.id, row.person, owner.account, row.name, row.created_ms, row.seen_ms, _role(owner))
 
 
 def _owner(rows: Rows, digest: str, now_ms: int) -> Person | None:

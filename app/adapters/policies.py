@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app.adapters.tool_schemas import FOLDER
 from app.domain.blueprint import Blueprint, parse_blueprint
 from app.domain.errors import BadPolicy, NotFound
 from app.domain.policy import Bundle
@@ -145,7 +146,7 @@ def bundle_folders(folder: Path) -> list[Path]:
     return [
         path
         for path in sorted(folder.iterdir())
-        if path.is_dir() and path.name != BLUEPRINTS and not path.name.startswith(".")
+        if path.is_dir() and path.name not in (BLUEPRINTS, FOLDER) and not path.name.startswith(".")
     ]
 
 

@@ -1,5 +1,5 @@
-"""The policies folder as an editor sees it. A text is tried in a copy of the whole folder, so that what depends on it is
-tried too, and in a process of its own, so that the server's time is not spent on it."""
+"""The policies folder as an editor sees it. A text is tried in a copy of the whole folder, so that what depends on it
+is tried too, and in a process of its own, so that the server's time is not spent on it."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import PROGRAMS, demo, inbox, runs
+from app.cli import PROGRAMS, demo, grants, inbox, notices, people, runs
 from app.cli.api import Api, rows_of
 from app.cli.exits import HELP, NEGATIVE, OK, run_program
 from app.cli.output import ago, money, out, print_json, safe, show, styled, table
@@ -143,9 +143,12 @@ def version(as_json: Json = False) -> None:
 app.add_typer(runs.app, name="run")
 app.command("watch")(runs.watch)
 app.add_typer(inbox.app, name="inbox")
+app.add_typer(grants.app, name="grants")
+app.add_typer(notices.app, name="notices")
 app.command("steer")(runs.steer)
 app.command("stop")(runs.stop)
 app.command("demo")(demo.demo)
+app.add_typer(people.app, name="people")
 
 
 def _elsewhere(word: str, text: str) -> None:

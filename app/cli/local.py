@@ -18,6 +18,7 @@ from app.cli.exits import HELP, run_program
 from app.cli.output import print_json
 from app.cli.owners import local_account, open_people
 from app.services.people import PeopleDesk
+from app.services.people_port import Role
 from app.settings import Settings, read_settings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, epilog=HELP)
@@ -26,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 @app.command("login-link")
 def login_link(
-    account: Annotated[str, typer.Argument(help="Who signs in; a new name makes a new account.")] = "",
+    account: Annotated[str, typer.Argument(help="Who signs in; a new name makes a viewer.")] = "",
     as_json: Json = False,
 ) -> None:
     """Print a new one-time login link, good for 15 minutes."""
@@ -60,13 +61,18 @@ def token(
 
 async def _new_link(settings: Settings, account: str) -> str:
     async with _people(settings) as people:
-        return await people.new_link(account)
+        return await people.new_link(account, _role(account))
 
 
 async def _new_token(settings: Settings, account: str, name: str) -> str:
     async with _people(settings) as people:
-        person = await people.ensure_person(account)
+        person = await people.ensure_person(account, _role(account))
         return (await people.new_token(person.id, name))[1]
+
+
+def _role(account: str) -> Role | None:
+    """Who owns the files is an owner, also where somebody else was first; for other names the desk decides."""
+    return "owner" if account == local_account() else None
 
 
 @asynccontextmanager

@@ -93,12 +93,13 @@ def _bound(settings: Settings) -> socket.socket:
 
 async def new_link(settings: Settings, people: PeopleDesk, account: str) -> str:
     """The address of a new one-time login link."""
-    return f"{settings.origins[0] if settings.origins else settings.url}/login/link/{await people.new_link(account)}"
+    secret = await people.new_link(account, "owner")
+    return f"{settings.origins[0] if settings.origins else settings.url}/login/link/{secret}"
 
 
 async def _hand_out_token(stack: AsyncExitStack, settings: Settings, people: PeopleDesk) -> None:
     """Let commands of the same user find and use this server; both file and token are gone when it stops."""
-    person = await people.ensure_person(local_account())
+    person = await people.ensure_person(local_account(), "owner")
     for old in await people.tokens(person.id):
         if old.name == CLI_TOKEN:
             await people.end_token(old.id, person.id)

@@ -8,14 +8,17 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from app.domain.canonical import Json, canonical_bytes
+from app.domain.canonical import Json, canonical_bytes, strict_loads
 from app.domain.egress import EgressError, make_entry
+from app.domain.errors import InvalidInput
+from app.domain.json_schema import MAX_SCHEMA_BYTES, JsonSchema
 from app.domain.pricing import usd_to_micro
 from app.domain.toml_text import Table, read_toml
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _TOOL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}\*?")
+_CALLED: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,199}")
 _AGENT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _URL: Final = re.compile(r"(?:https?://[^\s@]{1,500}|demo:[a-z0-9][a-z0-9-]{0,62})")
 _DEMO: Final = re.compile(r"demo:[a-z0-9][a-z0-9-]{0,32}")
@@ -23,7 +26,7 @@ _MEMORY: Final = re.compile(r"[1-9][0-9]{0,5}[mg]")
 _CPUS: Final = re.compile(r"(?:[1-9][0-9]?|0)(?:\.[0-9]{1,2})?")
 _TOP: Final = (
     *("name", "title", "description", "runtime", "model", "policy", "task", "tools", "network", "demo"),
-    *("max_turns", "timeout_minutes", "budget", "egress", "mcp", "workspace", "agents", "resources"),
+    *("max_turns", "timeout_minutes", "budget", "egress", "mcp", "workspace", "agents", "resources", "schemas"),
 )
 
 
@@ -68,7 +71,8 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A parsed blueprint. `budget_micro` is the run's cap in micro-dollars; None of a limit: the server's default."""
+    """A parsed blueprint. `budget_micro` is the run's cap in micro-dollars; None of a limit: the server's default.
+    `schemas`: what the input of a tool has to fit here, beside what the tool says itself."""
 
     name: str
     title: str
@@ -88,11 +92,15 @@ class Blueprint:
     seed: str = "empty"
     agents: tuple[SubAgent, ...] = ()
     resources: Resources = Resources()
+    schemas: tuple[tuple[str, Json], ...] = ()
 
     def payload(self) -> Json:
         """Everything in it as a JSON value; the digest is over exactly this."""
         data = asdict(self)
         data["mcp"] = dict(self.mcp)
+        data["schemas"] = dict(self.schemas)
+        if not self.schemas:
+            del data["schemas"]  # a blueprint without any has the digest that it always had
         return data
 
     @property
@@ -130,6 +138,7 @@ def parse_blueprint(text: str, file: str) -> Blueprint:
         seed=_seed(root.table("workspace")),
         agents=_agents(root.tables("agents", most=50)),
         resources=_resources(root.table("resources")),
+        schemas=_schemas(root.table("schemas")),
     )
 
 
@@ -173,6 +182,21 @@ def _servers(table: Table) -> tuple[tuple[str, str], ...]:
         server.closed("url")
         servers.append((name, server.word("url", _URL, "http(s)://... without user info, or demo:NAME")))
     return tuple(sorted(servers))
+
+
+def _schemas(table: Table) -> tuple[tuple[str, Json], ...]:
+    """Input schemas of tools, by the name that the agent's runtime gives them; as a table or as a text of JSON."""
+    found = []
+    for name, given in table.data.items():
+        if _CALLED.fullmatch(name) is None:
+            table.refuse(name, f"{name!r} is not the name of one tool (Bash, mcp__mail__send_email)")
+        try:
+            schema = strict_loads(given.encode(), max_bytes=MAX_SCHEMA_BYTES) if isinstance(given, str) else given
+            JsonSchema.of(schema)
+        except InvalidInput as error:
+            table.refuse(name, f"the schema of {name!r} cannot be used: {error.message}")
+        found.append((name, schema))
+    return tuple(sorted(found, key=lambda one: one[0]))
 
 
 def _seed(table: Table) -> str:

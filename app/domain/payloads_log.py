@@ -106,6 +106,7 @@ class ToolPinned(Payload):
     document: Content  # that JSON
     by: str
     previous: Digest | None = None
+    flags: tuple[str, ...] | None = None  # what in its words a person should look at twice; a hint
 
 
 @receipt("notice.clear")

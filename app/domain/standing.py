@@ -266,6 +266,8 @@ def _pinned(standing: Standing, event: Told, p: ToolPinned) -> Standing:
         return _without(standing, notice)
     title = f"The tool {p.tool} of {p.server} says something else than before"
     text = "It is not called until you accept what it says now."
+    if p.flags:
+        text += f" Look twice: {'; '.join(p.flags)}."
     return _noticed(standing, Notice(notice, "tool_drift", title, text, "", event.seq, event.ts))
 
 

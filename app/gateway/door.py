@@ -8,10 +8,9 @@ from litestar import Router, post
 
 from app.domain.errors import InvalidInput, NotFound
 from app.domain.reasons import Reason
-from app.gateway.wire import Http, count, json_body, run_of, text, while_connected
+from app.gateway.wire import Given, Http, count, json_body, run_of, text, while_connected
 from app.services.asks import Answer
 from app.services.modelcalls import ModelCall, ToolResult
-from app.services.services import Services
 
 _UNBOUND = 128_000
 _USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
@@ -28,7 +27,7 @@ def _told(answer: Answer) -> dict[str, Any]:
 
 
 @post("/egress", status_code=200)
-async def egress(request: Http, services: Services) -> dict[str, Any]:
+async def egress(request: Http, services: Given) -> dict[str, Any]:
     """Whether a run may connect to a host and port."""
     run, body = run_of(request), await json_body(request)
     port = count(body, "port")
@@ -55,7 +54,7 @@ async def egress(request: Http, services: Services) -> dict[str, Any]:
 
 
 @post("/egress/end", status_code=200)
-async def egress_end(request: Http, services: Services) -> dict[str, Any]:
+async def egress_end(request: Http, services: Given) -> dict[str, Any]:
     """How a connection ended."""
     run, body = run_of(request), await json_body(request)
     try:
@@ -74,7 +73,7 @@ async def egress_end(request: Http, services: Services) -> dict[str, Any]:
 
 
 @post("/model", status_code=200)
-async def model(request: Http, services: Services) -> dict[str, Any]:
+async def model(request: Http, services: Given) -> dict[str, Any]:
     """Whether a model call may be made; its worst case is reserved before the answer."""
     run, body = run_of(request), await json_body(request)
     call = ModelCall(
@@ -113,7 +112,7 @@ def _results(value: Any) -> list[ToolResult]:
 
 
 @post("/model/end", status_code=200)
-async def model_end(request: Http, services: Services) -> dict[str, Any]:
+async def model_end(request: Http, services: Given) -> dict[str, Any]:
     """How a model call ended and what it used."""
     run, body = run_of(request), await json_body(request)
     status = text(body, "status", 16)

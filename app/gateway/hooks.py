@@ -8,15 +8,14 @@ from typing import Any
 from litestar import Router, post
 
 from app.domain.errors import NotFound
-from app.gateway.wire import Http, json_body, run_of, while_connected
+from app.gateway.wire import Given, Http, json_body, run_of, while_connected
 from app.services.asks import Answer
-from app.services.services import Services
 
 _EDITED = "A person changed the input of this call before it ran; what ran is the changed input, and not yours."
 
 
 @post("/", status_code=200)
-async def ask(request: Http, services: Services) -> dict[str, Any]:
+async def ask(request: Http, services: Given) -> dict[str, Any]:
     """The verdict on a PreToolUse hook; held until there is one."""
     run, hook = run_of(request), await json_body(request)
     answer = await while_connected(request, services.tool_calls.ask(run, hook))
@@ -47,7 +46,7 @@ def _words(answer: Answer | None) -> str:
 
 
 @post("/outcome", status_code=200)
-async def outcome(request: Http, services: Services) -> dict[str, Any]:
+async def outcome(request: Http, services: Given) -> dict[str, Any]:
     """Record what came of a released call; answered once it is durable."""
     run, hook = run_of(request), await json_body(request)
     try:

@@ -34,7 +34,7 @@ from app.domain.payloads import (
 )
 from app.domain.receipt import Actor
 from app.domain.run import Run
-from app.gateway.wire import Http, count, json_body, run_of, text
+from app.gateway.wire import Given, Http, count, json_body, run_of, text
 from app.services.previews import Preview
 from app.services.services import Services
 
@@ -55,7 +55,7 @@ async def _live(services: Services, run: str, lease: int | None = None) -> tuple
 
 
 @post("/hello", status_code=200)
-async def hello(request: Http, services: Services) -> dict[str, Any]:
+async def hello(request: Http, services: Given) -> dict[str, Any]:
     """What to do. Repeating it is harmless until another container holds the lease."""
     run, body = run_of(request), await json_body(request)
     found, blueprint = await _live(services, run)
@@ -99,7 +99,7 @@ _AGENT: Final = Actor("agent", "runner", "agent")
 
 
 @get("/stream")
-async def stream(request: Http, services: Services) -> Stream:
+async def stream(request: Http, services: Given) -> Stream:
     """Steering messages for as long as the run lives, and a ping so that a dead link is noticed."""
     run = run_of(request)
     lease = request.query_params.get("lease", "")
@@ -133,7 +133,7 @@ async def _lines(services: Services, run: str) -> AsyncIterator[bytes]:
 
 
 @post("/events", status_code=200)
-async def events(request: Http, services: Services) -> dict[str, Any]:
+async def events(request: Http, services: Given) -> dict[str, Any]:
     """Record what the runner saw; answered with the highest of its numbers that is durable."""
     run, body = run_of(request), await json_body(request)
     found, _ = await _live(services, run, count(body, "lease"))
@@ -151,7 +151,7 @@ async def events(request: Http, services: Services) -> dict[str, Any]:
 
 
 @post("/preview", status_code=200)
-async def preview(request: Http, services: Services) -> dict[str, Any]:
+async def preview(request: Http, services: Given) -> dict[str, Any]:
     """Text on its way to eyes; nothing of it is kept."""
     run, body = run_of(request), await json_body(request)
     items = body.get("items")

@@ -5,18 +5,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from litestar import Request, Response
+from litestar.di import NamedDependency
 
 from app.domain.canonical import strict_loads
 from app.domain.errors import Forbidden, HelmError, InvalidInput
 from app.domain.ids import is_run_id
+from app.services.services import Services
 
 MAX_BODY: Final = 8 * 1024 * 1024
 _AT_ONCE_S: Final = 0.1
 T = TypeVar("T")
 Http = Request[Any, Any, Any]
+Given: TypeAlias = NamedDependency[Services]
 
 
 def run_of(request: Http) -> str:

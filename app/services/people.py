@@ -9,12 +9,12 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from app.domain.errors import Conflict, Forbidden, HelmError, InvalidInput, NotFound, Unauthenticated
 from app.ports import Clock
-from app.services.people_port import ApiToken, Passwords, PeopleStore, Person, Session
+from app.services.people_port import ROLES, ApiToken, Passwords, PeopleStore, Person, Role, Session
 
 LINK_MS: Final = 15 * 60_000
 SESSION_MS: Final = 24 * 3_600_000
@@ -59,14 +59,17 @@ class PeopleDesk:
 
     # --- people and links ----------------------------------------------------------------------------------------
 
-    async def ensure_person(self, account: str) -> Person:
-        """The person of an account, made when there is none yet. Raises InvalidInput for an odd name."""
+    async def ensure_person(self, account: str, role: Role | None = None) -> Person:
+        """The person of an account, made when there is none yet: with this role, else as the owner where nobody is
+        there, else as a viewer. Who is there already keeps their role. Raises InvalidInput for an odd name."""
         if _ACCOUNT.fullmatch(account) is None:
             raise InvalidInput("an account is named by letters, digits and . _ @ -, at most 64 of them")
         found = await self._store.person(account=account)
         if found is not None:
             return found
-        await self._store.add_person(Person(self._id("p"), account, "", self._clock.now_ms()))
+        if role is None:
+            role = "viewer" if await self._store.people() else "owner"
+        await self._store.add_person(Person(self._id("p"), account, "", self._clock.now_ms(), role))
         made = await self._store.person(account=account)
         if made is None:
             raise Conflict("the account could not be made; try again")
@@ -76,9 +79,30 @@ class PeopleDesk:
         """Everyone, oldest first."""
         return await self._store.people()
 
-    async def new_link(self, account: str) -> str:
+    async def add_person(self, account: str, role: Role) -> tuple[Person, str]:
+        """A new person and the secret of their first one-time link. Raises InvalidInput, Conflict when there is such
+        an account."""
+        if await self._store.person(account=account) is not None:
+            raise Conflict("there is such an account already; change its role instead")
+        person = await self.ensure_person(account, role)
+        return person, await self.new_link(account)
+
+    async def set_role(self, account: str, role: str) -> Person:
+        """What a person may do from now on, also with sessions and tokens that they hold already. Raises InvalidInput,
+        NotFound, Conflict when nobody would be an owner any more."""
+        found = next((known for known in ROLES if known == role), None)
+        if found is None:
+            raise InvalidInput(f"a role is {', '.join(ROLES)}")
+        person = await self._store.person(account=account) if _ACCOUNT.fullmatch(account) else None
+        if person is None:
+            raise NotFound("there is no such person; list them with: helm people")
+        if not await self._store.set_role(person.id, found):
+            raise Conflict("this is the last owner; make somebody else an owner first")
+        return replace(person, role=found)
+
+    async def new_link(self, account: str, role: Role | None = None) -> str:
         """The secret of a one-time login link, good for 15 minutes; the account is made where it is new."""
-        person = await self.ensure_person(account)
+        person = await self.ensure_person(account, role)
         secret = self._secret()
         await self._store.add_link(_digest(secret), person.id, self._clock.now_ms() + LINK_MS)
         return secret
@@ -159,6 +183,7 @@ class PeopleDesk:
             seen_ms=now,
             expires_ms=now + SESSION_MS,
             by_link=by_link,
+            role=person.role,
         )
         await self._store.add_session(session)
         return session
@@ -199,7 +224,7 @@ class PeopleDesk:
         if len(await self._store.tokens(person)) >= _MOST_TOKENS:
             raise Conflict(f"there are {_MOST_TOKENS} tokens already; revoke one first")
         secret = "helm_" + self._secret()
-        token = ApiToken(self._id("t"), person, owner.account, name.strip(), self._clock.now_ms(), 0)
+        token = ApiToken(self._id("t"), person, owner.account, name.strip(), self._clock.now_ms(), 0, owner.role)
         await self._store.add_token(token, _digest(secret))
         return token, secret
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Literal, Protocol, TypeAlias, get_args
+
+Role: TypeAlias = Literal["owner", "approver", "viewer"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who may answer. `password` is the argon2id string, "" until one was chosen."""
+    """Somebody who may come in. `password` is the argon2id string, "" until one was chosen. A viewer looks; an approver
+    answers, starts, stops and steers as well; an owner also says who may."""
 
     id: str
     account: str
     password: str
     created_ms: int
+    role: Role = "viewer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Session:
     seen_ms: int
     expires_ms: int
     by_link: bool = False
+    role: Role = "viewer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,7 @@ class ApiToken:
     name: str
     created_ms: int
     seen_ms: int
+    role: Role = "viewer"
 
 
 class PeopleStore(Protocol):
@@ -50,6 +57,10 @@ class PeopleStore(Protocol):
     async def people(self) -> list[Person]: ...
     async def add_person(self, person: Person) -> bool:
         """False when the account is taken."""
+        ...
+
+    async def set_role(self, person: str, role: Role) -> bool:
+        """False when nobody would be an owner after that; nothing is changed then."""
         ...
 
     async def set_password(self, person: str, password: str) -> None: ...

@@ -1,5 +1,5 @@
-"""Editing the policies: what a text is worth before it counts. Nothing is saved that does not load, that its check finds
-wrong, or whose cases do not hold; what is saved takes effect as any edit of the folder does."""
+"""Editing the policies: what a text is worth before it counts. Nothing is saved that does not load, that its check
+finds wrong, or whose cases do not hold; what is saved takes effect as any edit of the folder does."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from app.services.previews import Previews
 from app.services.runs import Runs
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
+from app.services.tools import ToolShelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Services:
     policies: PolicyDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
+    tools: ToolShelf
     model_calls: ModelCalls
     egress: Egress
     previews: Previews

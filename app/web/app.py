@@ -10,7 +10,7 @@ from app.domain.errors import HelmError
 from app.services.people import PeopleDesk
 from app.services.services import Services
 from app.web import (
-    api,
+    api_routes,
     assets,
     blueprints,
     bulk,
@@ -53,7 +53,7 @@ ROUTES: Final[tuple[Any, ...]] = (
     settings_page.token_revoke,
     *(evidence.evidence_page, evidence.evidence_verify),
     *(live.ticket, live.live),
-    *api.ROUTES,
+    *api_routes.ROUTES,
 )
 
 

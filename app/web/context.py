@@ -1,5 +1,5 @@
 """What every handler has at hand, and who is asking. Deny is the default: a route that does not say that it is open
-asks for a session (pages) or a Bearer token (`/api`)."""
+asks for a session (pages) or a Bearer token (`/api`), and one that changes anything asks for more than a viewer."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ Req: TypeAlias = Request[Any, Any, Any]
 Html: TypeAlias = Response[str]
 OPEN: Final = "open"
 EITHER: Final = "either"
+OWN: Final = "own"  # changes nothing but what is the caller's own: their sessions, tokens, password
+OWNER: Final = "owner"
 UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 COOKIE: Final = "helm"
 COOKIE_PRE: Final = "helm-pre"
@@ -69,7 +71,7 @@ def viewer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
 
 
 def answerer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Answerer:
-    """The same person as somebody who answers questions."""
+    """Who is asking, as answers see them. Raises Unauthenticated."""
     return Answerer(viewer_of(request).account, "owner")
 
 
@@ -84,7 +86,7 @@ def is_fragment(request: ASGIConnection[Any, Any, Any, Any]) -> bool:
 
 
 async def require_viewer(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of the whole application. Raises Unauthenticated, Forbidden (CSRF)."""
+    """The guard of the whole application. Raises Unauthenticated, Forbidden (CSRF, a role that may not do this)."""
     if handler.opt.get(OPEN):
         return
     bearer = connection.headers.get("authorization")
@@ -97,6 +99,17 @@ async def require_viewer(connection: ASGIConnection[Any, Any, Any, Any], handler
     if viewer is None:
         raise Unauthenticated("sign in first")
     connection.scope["state"]["viewer"] = viewer
+    _check_role(viewer, handler, connection.scope.get("method") in UNSAFE)
+
+
+def _check_role(viewer: Viewer, handler: BaseRouteHandler, changes: bool) -> None:
+    """The one place that keeps viewers from changing anything, whatever routes are added."""
+    if handler.opt.get(OWNER) and viewer.role != "owner":
+        raise Forbidden("only an owner may do this; an owner can give you that role: helm people role NAME owner")
+    if changes and viewer.role not in ("owner", "approver") and not handler.opt.get(OWN):
+        raise Forbidden(
+            "you may look, and not change anything; an owner can give you another role: helm people role NAME approver"
+        )
 
 
 async def by_token(web: Web, header: str) -> Viewer | None:

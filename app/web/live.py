@@ -16,7 +16,7 @@ from litestar.types import Message
 from app.domain.errors import HelmError, LedgerUnavailable
 from app.domain.ids import is_run_id
 from app.web.action_rows import lane_of
-from app.web.context import EITHER, OPEN, Req, Web, viewer_of, web_of
+from app.web.context import EITHER, OPEN, OWN, Req, Web, viewer_of, web_of
 from app.web.feeds import Feed, Topic
 from app.web.hub import Replay
 from app.web.session import Viewer
@@ -72,7 +72,7 @@ class _Line:
             return
 
 
-@post("/live/ticket", status_code=200, opt={EITHER: True})
+@post("/live/ticket", status_code=200, opt={EITHER: True, OWN: True})
 async def ticket(request: Req) -> Response[dict[str, str]]:
     """A ticket for one connection within 30 seconds, for who is signed in by cookie or Bearer token."""
     return Response({"ticket": web_of(request).tickets.give(viewer_of(request))})

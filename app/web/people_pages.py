@@ -14,6 +14,7 @@ from app.web.context import (
     COOKIE,
     COOKIE_PRE,
     OPEN,
+    OWN,
     Html,
     Req,
     by_cookie,
@@ -101,7 +102,7 @@ async def link_enter(request: Req, secret: FromPath[str]) -> Html:
     return _enter(request, session, "/inbox")
 
 
-@post("/logout", status_code=200)
+@post("/logout", status_code=200, opt={OWN: True})
 async def logout(request: Req) -> Html:
     """Sign this browser out."""
     viewer = viewer_of(request)

@@ -1,5 +1,5 @@
-"""Policies: the bundles in force with their rules, what their check says, and an editor whose text is tested against the
-past before it counts."""
+"""Policies: the bundles in force with their rules, what their check says, and an editor whose text is tested against
+the past before it counts."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import jwt
 
-from app.services.people_port import ApiToken, Session
+from app.services.people_port import ApiToken, Role, Session
 
 ISSUER: Final = "helm"
 AUDIENCE: Final = "helm-web"
@@ -35,6 +35,12 @@ class Viewer:
         if self.session is not None:
             return self.session.id
         return self.token.id if self.token is not None else ""
+
+    @property
+    def role(self) -> Role:
+        """What they may do; without a proof, look."""
+        proved = self.session or self.token
+        return proved.role if proved is not None else "viewer"
 
     @property
     def source(self) -> str:

@@ -6,7 +6,7 @@ from litestar.params import FromPath
 from app.domain.errors import Forbidden, InvalidInput
 from app.services.people import MIN_PASSWORD
 from app.services.people_port import Session
-from app.web.context import Html, Req, form_of, is_fragment, viewer_of, web_of
+from app.web.context import OWN, Html, Req, form_of, is_fragment, viewer_of, web_of
 from app.web.session import Viewer
 from app.web.shell import fragment, html, redirect, shell_of
 from app.web.views_plain import SessionRow, SettingsPage, TokenRow, TokensBox
@@ -59,7 +59,7 @@ async def _about(request: Req) -> tuple[tuple[str, str], ...]:
     return (*facts, *web.settings.about)
 
 
-@post("/settings/sessions/{key:str}/revoke", status_code=200)
+@post("/settings/sessions/{key:str}/revoke", status_code=200, opt={OWN: True})
 async def session_revoke(request: Req, key: FromPath[str]) -> Html:
     """Sign a device out, at once."""
     web, viewer = web_of(request), viewer_of(request)
@@ -67,14 +67,14 @@ async def session_revoke(request: Req, key: FromPath[str]) -> Html:
     return redirect("/settings")
 
 
-@post("/settings/sessions/revoke-others", status_code=200)
+@post("/settings/sessions/revoke-others", status_code=200, opt={OWN: True})
 async def sessions_revoke(request: Req) -> Html:
     """Sign out everywhere else."""
     await web_of(request).people.end_others(_session(request))
     return redirect("/settings")
 
 
-@post("/settings/password", status_code=200)
+@post("/settings/password", status_code=200, opt={OWN: True})
 async def password_change(request: Req) -> Html:
     """Set a new password; every other device is signed out."""
     fields = await form_of(request)
@@ -86,7 +86,7 @@ async def password_change(request: Req) -> Html:
     return redirect("/settings")
 
 
-@post("/settings/tokens", status_code=200)
+@post("/settings/tokens", status_code=200, opt={OWN: True})
 async def token_create(request: Req) -> Html:
     """A new API token; its secret is shown in this answer and never again."""
     web, viewer = web_of(request), viewer_of(request)
@@ -102,7 +102,7 @@ async def tokens_again(request: Req) -> Html:
     return redirect("/settings")
 
 
-@post("/settings/tokens/{key:str}/revoke", status_code=200)
+@post("/settings/tokens/{key:str}/revoke", status_code=200, opt={OWN: True})
 async def token_revoke(request: Req, key: FromPath[str]) -> Html:
     """Revoke a token, at once."""
     web, viewer = web_of(request), viewer_of(request)

@@ -137,7 +137,7 @@ class Money:
 class Card:
     """The open inbox item. `available` is what the server offers this person now (`domain.approval.Offer.choices`, or
     "dismiss", "accept", "reject" where no call waits); `blocked` says why allowing is not among it. `trouble` is what an
-    answer was refused for; `panel` the form that stays open with what was typed. `moved_key`: the question that took
+    answer was refused; `panel` the form that stays open with what was typed. `moved_key`: the question that took
     this one's place. `edit_lines`: the edited call beside the asked one, once it was allowed so."""
 
     key: str

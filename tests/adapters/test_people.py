@@ -212,3 +212,61 @@ async def test_odd_account_names_are_refused(world: Desk) -> None:
     for name in ("", "a b", "<script>", "x" * 65, "ana\n", "../ana"):
         with pytest.raises(InvalidInput):
             await world.desk.new_link(name)
+
+
+async def test_the_first_person_is_the_owner_and_others_look_until_they_are_given_more(world: Desk) -> None:
+    assert (await world.desk.ensure_person("ana")).role == "owner"
+    await world.desk.new_link("bob")
+    assert (await world.desk.ensure_person("bob", "owner")).role == "viewer"  # who is there keeps their role
+    bob, link = await world.desk.add_person("cleo", "approver")
+    assert bob.role == "approver" and (await world.desk.enter_by_link(link, LAPTOP)).role == "approver"
+    with pytest.raises(Conflict):
+        await world.desk.add_person("cleo", "owner")
+    with pytest.raises(InvalidInput, match="owner, approver, viewer"):
+        await world.desk.set_role("cleo", "root")
+    with pytest.raises(Conflict, match="last owner"):
+        await world.desk.set_role("ana", "approver")
+    await world.desk.set_role("cleo", "owner")
+    await world.desk.set_role("ana", "viewer")
+    assert [(one.account, one.role) for one in await world.desk.people()] == [
+        ("ana", "viewer"),
+        ("bob", "viewer"),
+        ("cleo", "owner"),
+    ]
+
+
+async def test_of_two_owners_who_demote_each_other_at_once_one_stays(world: Desk, tmp_path: Path) -> None:
+    await world.desk.ensure_person("ana")
+    await world.desk.add_person("bob", "owner")
+    other = SqlitePeople(tmp_path / "people.db")  # as another process would
+    desk = PeopleDesk(other, Argon2Passwords(QUICK), world.clock)
+    await asyncio.gather(world.desk.set_role("ana", "viewer"), desk.set_role("bob", "viewer"), return_exceptions=True)
+    other.close()
+    assert sorted(one.role for one in await world.desk.people()) == ["owner", "viewer"]
+
+
+async def test_a_file_of_before_there_were_roles_opens_and_its_people_are_owners(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "people.db")
+    old.execute(
+        "CREATE TABLE person (id VARCHAR NOT NULL, account VARCHAR NOT NULL, password VARCHAR NOT NULL,"
+        " created_ms INTEGER NOT NULL, PRIMARY KEY (id), UNIQUE (account))"
+    )
+    old.execute("INSERT INTO person VALUES ('p_1', 'ana', '', 1), ('p_2', 'bob', '', 2)")
+    old.commit()
+    old.close()
+    for _ in range(2):  # and again, as every start does
+        world = Desk(tmp_path)
+        assert [(one.account, one.role) for one in await world.desk.people()] == [("ana", "owner"), ("bob", "owner")]
+        assert (await world.desk.ensure_person("cleo")).role == "viewer"
+        world.store.close()
+        with sqlite3.connect(tmp_path / "people.db") as rows:
+            rows.execute("DELETE FROM person WHERE account = 'cleo'")
+        rows.close()
+
+
+async def test_a_word_that_is_no_role_lets_nobody_do_more_than_look(world: Desk, tmp_path: Path) -> None:
+    await world.desk.ensure_person("ana")
+    with sqlite3.connect(tmp_path / "people.db") as rows:
+        rows.execute("UPDATE person SET role = 'root'")
+    rows.close()
+    assert [one.role for one in await world.desk.people()] == ["viewer"]

@@ -151,7 +151,9 @@ class Door:
         tell("gate", by=asker, id=call, tool=sent["tool_name"], agent=sent.get("agent_id", ""), body=sent)
         match rule["do"]:
             case "allow" | "deny" as verdict:
-                answer(writer, 200, decision(verdict, rule.get("reason", "rule"), rule.get("input")))
+                answer(
+                    writer, 200, decision(verdict, rule.get("reason", "rule"), rule.get("input"), rule.get("context"))
+                )
             case "hold":
                 held = await asyncio.shield(self.verdict_of(call))
                 tell("answered", by=asker, id=call)
@@ -193,13 +195,14 @@ class Door:
         return None
 
 
-def decision(verdict: str, reason: str, updated: Json | None = None) -> Json:
+def decision(verdict: str, reason: str, updated: Json | None = None, context: str | None = None) -> Json:
     output: Json = {
         "hookEventName": "PreToolUse",
         "permissionDecision": verdict,
         "permissionDecisionReason": reason,
     }
-    return {"hookSpecificOutput": output | ({"updatedInput": updated} if updated else {})}
+    output |= {"updatedInput": updated} if updated else {}
+    return {"hookSpecificOutput": output | ({"additionalContext": context} if context else {})}
 
 
 def answer(writer: asyncio.StreamWriter, status: int, body: Json) -> None:

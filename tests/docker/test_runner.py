@@ -55,7 +55,9 @@ async def test_a_denial_and_its_reason_reach_the_model(stage: Stage) -> None:
 
 async def test_a_changed_input_runs_and_nothing_else(stage: Stage) -> None:
     safe = {"command": mark("safe"), "description": "changed"}
-    door = await stage.play(script({"tools": [bash(mark())]}, gate=[{"tool": "Bash", "do": "allow", "input": safe}]))
+    rule = {"tool": "Bash", "do": "allow", "input": safe, "context": "A person changed the input of this call."}
+    door = await stage.play(script({"tools": [bash(mark())]}, gate=[rule]))
+    assert "A person changed the input of this call." in door.results_to_model()
     assert stage.wrote("safe")
     assert not stage.wrote()
     assert door.seen("outcome")[0]["body"]["tool_input"]["command"] == mark("safe")

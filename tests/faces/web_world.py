@@ -16,7 +16,9 @@ import orjson
 import uvicorn
 from app.adapters.passwords import Argon2Passwords
 from app.adapters.people import SqlitePeople
+from app.ports import Library
 from app.services.people import PeopleDesk
+from app.services.people_port import Role
 from app.settings import ROOT
 from app.web.app import create_web_app
 from app.web.settings import WebSettings
@@ -24,7 +26,7 @@ from argon2 import PasswordHasher
 from litestar import Litestar
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.house import House, house
+from tests.house import LIBRARY, House, ShelfSandbox, house
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "a sentence is fine"
@@ -50,10 +52,10 @@ class WebWorld:
         self.clients.append(client)
         return client
 
-    async def browser(self, account: str = "ana") -> httpx.AsyncClient:
+    async def browser(self, account: str = "ana", role: Role = "owner") -> httpx.AsyncClient:
         """A browser that is signed in, with its CSRF token among its headers."""
         client = self.client()
-        link = await self.people.new_link(account)
+        link = await self.people.new_link(account, role)
         page = await client.get(f"/login/link/{link}")
         if page.status_code == 200:
             form = {"_csrf_token": field_of(page.text), "password": PASSWORD, "again": PASSWORD}
@@ -65,9 +67,9 @@ class WebWorld:
         client.headers["x-csrftoken"] = token.group(1) or token.group(2)
         return client
 
-    async def program(self, account: str = "ana") -> httpx.AsyncClient:
+    async def program(self, account: str = "ana", role: Role = "owner") -> httpx.AsyncClient:
         """A client with a Bearer token."""
-        person = await self.people.ensure_person(account)
+        person = await self.people.ensure_person(account, role)
         _, secret = await self.people.new_token(person.id, "test")
         return self.client(authorization=f"Bearer {secret}")
 
@@ -148,9 +150,11 @@ def settings_for(**changed: Any) -> WebSettings:
 
 
 @asynccontextmanager
-async def web_world(home: Path, **settings: Any) -> AsyncIterator[WebWorld]:
+async def web_world(
+    home: Path, *, library: Library = LIBRARY, sandbox: ShelfSandbox | None = None, **settings: Any
+) -> AsyncIterator[WebWorld]:
     """A dashboard over a house in `home`."""
-    async with house(home, slots=8) as world:
+    async with house(home, slots=8, library=library, sandbox=sandbox) as world:
         store = SqlitePeople(home / "people.db")
         people = PeopleDesk(store, Argon2Passwords(QUICK), world.clock)
         app = create_web_app(world.services, people, settings_for(**settings))
