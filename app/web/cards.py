@@ -12,6 +12,7 @@ from app.domain.errors import HelmError, InvalidInput, NotFound
 from app.domain.events import Event
 from app.domain.payloads import ApprovalRequested, VerdictGiven
 from app.domain.run import Action, Run
+from app.services.tools import place_of as tool_place
 from app.web.action_rows import at
 from app.web.context import Web
 from app.web.edits import asked_allowed, form_of_call
@@ -116,7 +117,7 @@ async def foot_of(web: Web, action: Action, who: Answerer, next_key: str = "") -
         card,
         payload=_payload(action, intent),
         edit=form_of_call(action.tool, arguments, await schema_of(web, action)) if "edit" in card.available else None,
-        grant=grant_form(action, run, arguments) if "allow_run" in card.available else None,
+        grant=grant_form(action, run, arguments) if {"allow_run", "allow_pattern"} & set(card.available) else None,
         moved_key=web.hub.pages.moved.get(card.key, ""),
     )
 
@@ -127,8 +128,15 @@ def grant_form(action: Action, run: Run, arguments: Mapping[str, Any]) -> GrantF
 
 
 async def schema_of(web: Web, action: Action) -> Json:
-    """The schema that the arguments fit, as it is pinned; None where there is none."""
-    return None
+    """The schema of the arguments: the blueprint's own, else what is pinned for the tool; None where there is none."""
+    run = await web.services.runs.get(action.run)
+    try:
+        declared = dict(web.services.library.blueprint(run.blueprint).schemas).get(action.tool)
+        if declared is not None:
+            return declared
+        return (await web.services.tools.document(*tool_place(action.tool))).input_schema
+    except HelmError:
+        return None
 
 
 async def _files(web: Web, action: Action) -> tuple[FileNote, ...]:

@@ -90,7 +90,7 @@ async def inbox_answer(request: Req, key: FromPath[str]) -> Html:
     answer = fields.get("answer", "")
     notice = notice_of(web, key)
     if notice is not None:
-        card = await answer_notice(web, notice, answer, answerer_of(request))
+        card = await answer_notice(web, notice, answer, answerer_of(request), fields.get("shown", ""))
         return fragment(web.faces.card_foot(card, web.now())) if is_fragment(request) else redirect("/inbox")
     action = await action_of(web, key)
     if answer == "dismiss" and key == action.id and action.status == "unknown":

@@ -98,19 +98,21 @@ async def _with_drift(web: Web, notice: Notice, card: Card) -> Card:
     before, after = await web.services.tools.diff(server, tool)
     lines = diff_lines(before, after)
     near = near_changes(lines)
-    return replace(card, drift=Drift(server, tool, near or tuple(lines)))
+    pin, hints = web.services.tools.known(server, tool), await web.services.tools.hints(server, tool)
+    return replace(card, drift=Drift(server, tool, near or tuple(lines), pin.drifted, hints))
 
 
-async def answer_notice(web: Web, notice: Notice, answer: str, who: Answerer) -> Card:
-    """Clear a notice, or decide about the tool that it is about. Raises InvalidInput, NotFound, Forbidden."""
+async def answer_notice(web: Web, notice: Notice, answer: str, who: Answerer, shown: str = "") -> Card:
+    """Clear a notice, or decide about the tool that it is about: `shown` names what it said when it was looked at.
+    Raises InvalidInput, NotFound, Conflict."""
     if answer not in _choices(notice, who):
         raise InvalidInput("this cannot be answered so")
     card = await notice_card(web, notice, who, Place())
     server, _, tool = notice.id.removeprefix("tool:").partition("/")
     if answer == "accept":
-        await web.services.tools.accept(server, tool, by=who.account)
+        await web.services.tools.accept(server, tool, by=who.account, digest=shown)
     elif answer == "reject":
-        await web.services.tools.reject(server, tool, by=who.account)
+        await web.services.tools.reject(server, tool, by=who.account, digest=shown)
     else:
         await web.services.notices.clear(notice.id, by=who.account)
     return replace(card, available=(), answer=Answer(AnswerState.RECORDED, answer, who.account))

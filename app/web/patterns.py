@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from app.domain.canonical import Json
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WORDS: Final = "as break const continue else false for function if import in let loop null package namespace return true"
-_RESERVED: Final = frozenset((*_WORDS.split(), "var", "void", "while"))
+_WORDS: Final = "as break const continue else false for function if import in let loop null package namespace return"
+_RESERVED: Final = frozenset((*_WORDS.split(), "true", "var", "void", "while"))
 _MOST: Final = 4
 _SHORT: Final = 200
 

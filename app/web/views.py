@@ -56,8 +56,8 @@ class ItemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InboxItem:
-    """One row of the inbox, in the order given. `group` is the sort reason ("Expires soon", "When you can"); `pickable`:
-    it can be answered together with others; `glyph` takes the place of its kind's."""
+    """One row of the inbox, in the order given. `group` is the sort reason ("Expires soon"); `pickable`: it can be
+    answered together with others; `glyph` takes the place of its kind's."""
 
     key: str
     kind: ItemKind
@@ -136,7 +136,7 @@ class Money:
 @dataclass(frozen=True, slots=True)
 class Card:
     """The open inbox item. `available` is what the server offers this person now (`domain.approval.Offer.choices`, or
-    "dismiss", "accept", "reject" where no call waits); `blocked` says why allowing is not among it. `trouble` is what an
+    "dismiss", "accept", "reject" where no call waits); `blocked` says why allowing is not among it. `trouble` is why an
     answer was refused; `panel` the form that stays open with what was typed. `moved_key`: the question that took
     this one's place. `edit_lines`: the edited call beside the asked one, once it was allowed so."""
 

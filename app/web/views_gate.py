@@ -103,11 +103,14 @@ class Ceremony:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A tool that says something else than before: both texts as one diff."""
+    """A tool that says something else than before: both texts as one diff. `digest` names what it says now; `hints` are
+    what in its words a person should look at twice."""
 
     server: str
     tool: str
     lines: tuple[DiffLine, ...]
+    digest: str = ""
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

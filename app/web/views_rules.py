@@ -84,8 +84,8 @@ class ChangedRow:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What an edited text is worth: findings, cases, and what it would have changed. `tested` names the texts that were
-    looked at; saving takes the same ones. `saves`: it may be saved. `history` None = it was not asked for; `base` what the
-    files are now that they were saved."""
+    looked at; saving takes the same ones. `saves`: it may be saved. `history` None = it was not asked for; `base` is
+    what the files are now that they were saved."""
 
     findings: tuple[FindingRow, ...] = ()
     cases: tuple[CaseRow, ...] = ()
