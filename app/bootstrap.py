@@ -26,6 +26,7 @@ from app.adapters.keys import make_signer, read_secret, signer, write_secret
 from app.adapters.listeners import listener, stopped, unix_socket, until_started
 from app.adapters.passkeys import WebauthnPasskeys
 from app.adapters.policies_live import LiveLibrary
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.providers import DEMO_KEY_FILE, ProviderDirectory, set_key
 from app.adapters.sandbox import Containers, Folders
 from app.adapters.sqlite.connection import lock_file
@@ -60,6 +61,7 @@ from app.services.modelcalls import ModelCalls
 from app.services.notices import Notices
 from app.services.parking import Parking
 from app.services.policies import PolicyWatch
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
 from app.services.proofs import KeyProofs
 from app.services.recovery import recover
@@ -233,6 +235,7 @@ def build_services(
         grants=Grants(ledger, gate),
         approver_keys=ApproverKeys(ledger, WebauthnPasskeys(), clock, sorted(settings.pages)),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(settings.policies)),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         tools=tools,

@@ -117,6 +117,10 @@ class LogReader(Protocol):
         """Micro-dollars spent by outcomes recorded at or after a time."""
         ...
 
+    async def rule_hits(self) -> Mapping[tuple[str, str], int]:
+        """How many intents each rule has decided: (policy bundle of the run, rule) -> count."""
+        ...
+
     async def size(self) -> int: ...
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.passkeys import WebauthnPasskeys
 from app.adapters.policies import load_library
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
@@ -43,6 +44,7 @@ from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.notices import Notices
 from app.services.parking import Parking
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
 from app.services.proofs import KeyProofs
 from app.services.replies import Reply
@@ -296,6 +298,12 @@ def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteSt
     return SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
 
 
+def _policies(home: Path) -> Path:
+    """A house that has policies of its own edits those."""
+    own = home / "policies"
+    return own if own.is_dir() else ROOT / "policies"
+
+
 def _services(
     home: Path, ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
@@ -315,6 +323,7 @@ def _services(
         grants=Grants(ledger, gate),
         approver_keys=ApproverKeys(ledger, WebauthnPasskeys(), clock, ORIGINS),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(_policies(home))),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         tools=tools,

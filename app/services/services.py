@@ -17,6 +17,7 @@ from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.notices import Notices
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
 from app.services.runs import Runs
 from app.services.selfapprovals import SelfApprovals
@@ -37,6 +38,7 @@ class Services:
     grants: Grants
     approver_keys: ApproverKeys
     evidence: EvidenceDesk
+    policies: PolicyDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
     tools: ToolShelf
