@@ -168,6 +168,8 @@ def _failure(status: int, found: Any) -> Failure:
         return Failure(f"the server answered with HTTP {status}", code_of_status(status))
     told = {str(name): str(value) for name, value in error.items()}
     message = told.get("message") or f"the server answered with HTTP {status}"
+    if told.get("approval"):
+        message += f": helm inbox show {told['approval']}"
     if status == 401:
         message += "; the token is not valid any more: start the command again, or the server"
     return Failure(message, code_of_status(status, told.get("code", "")), error=told)

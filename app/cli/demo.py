@@ -20,12 +20,13 @@ from typing import Annotated, Any, Final
 import typer
 from rich.text import Text
 
+from app.cli.answers import answer_item
 from app.cli.api import Api, Place, find_place, home_of, read_place
 from app.cli.events import Lines, end_of
 from app.cli.exits import CONFLICT, NEGATIVE, OK, USAGE, Failure
-from app.cli.inbox import answer_item, ask_key
 from app.cli.output import aside, interactive, out, print_json, safe, show, styled, table
 from app.cli.stream import Stream, Sync
+from app.cli.terminal import ask_key
 
 SCENARIOS: Final = ("market-brief", "code-migration", "rotate-secret")
 LOG: Final = "demo-server.log"

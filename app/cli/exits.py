@@ -29,7 +29,6 @@ HELP: Final = (
 _BY_STATUS: Final[Mapping[int, int]] = {
     400: USAGE,
     401: UNREACHABLE,
-    403: UNREACHABLE,
     404: USAGE,
     409: CONFLICT,
     413: USAGE,

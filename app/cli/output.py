@@ -23,6 +23,7 @@ _STYLES: Final[dict[str, str]] = {
     "starting": "cyan",
     "running": "cyan",
     "waiting": "bold yellow",
+    "parked": "bold yellow",
     "stopping": "yellow",
     "interrupted": "yellow",
     "finished": "green",
@@ -36,7 +37,10 @@ _STYLES: Final[dict[str, str]] = {
 }
 # Everything that may move the cursor, hide, reorder or disguise: C0, C1, DEL, and the characters of Unicode's format
 # class that turn the writing direction or show nothing.
-_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+_UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
 _SPACES: Final = re.compile(r"[\s\u0085\u2028\u2029]+")
 
 Cell = Text | str
@@ -68,6 +72,16 @@ def safe(text: object, limit: int = 0) -> str:
     line = _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", _SPACES.sub(" ", str(text)).strip())
     line = line.encode("utf-8", "replace").decode("utf-8")
     return line if not limit or len(line) <= limit else line[: limit - 1] + "…"
+
+
+def inert(line: str) -> str:
+    """A line as it is, but for characters that could steer a terminal or hide: those are shown as their escapes."""
+    shown = _UNSAFE.sub(lambda found: _escape(ord(found.group())), line)
+    return shown.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _escape(code: int) -> str:
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def styled(word: object) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
@@ -54,6 +55,34 @@ def start(
         print(f"Run #{run['no']} is starting: {run['id']}")
         print(f"Watch it with: helm watch {run['id']}")
     return follow(str(run["id"]), from_start=True, as_json=as_json) if watching else OK
+
+
+@app.command()
+def evidence(
+    run: RunName,
+    kind: Annotated[str, typer.Option(help="What it is: change_record, ci_result, rollback_path, ...")],
+    ref: Annotated[str, typer.Option(help="Where it is: a number, a link.")],
+    file: Annotated[str, typer.Option(help="A file: its sha256 is recorded, the file is not sent.")] = "",
+    text: Annotated[str, typer.Option(help="Words that belong to it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Lay a proof beside a run; policies read it as `evidence`. The agent cannot: only people and their programs."""
+    body = {"kind": kind, "ref": ref, "digest": _digest(file) if file else "", "text": text}
+    with Api.connect() as api:
+        found = one_run(api, run)
+        answer = api.post(f"/api/v1/runs/{found}/evidence", {name: value for name, value in body.items() if value})
+    if as_json:
+        print_json(answer)
+        return
+    print(f"Recorded {safe(answer['kind'])} {safe(answer['ref'], 200)} {safe(answer['digest'])}".rstrip())
+
+
+def _digest(file: str) -> str:
+    try:
+        with Path(file).open("rb") as source:
+            return f"sha256:{hashlib.file_digest(source, 'sha256').hexdigest()}"
+    except OSError as error:
+        raise Failure(f"{safe(file, 100)} cannot be read: {error.strerror}", USAGE) from None
 
 
 def _task(text: str, file: str) -> str:

@@ -71,8 +71,9 @@ def viewer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
 
 
 def answerer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Answerer:
-    """The same person as somebody who answers questions."""
-    return Answerer(viewer_of(request).account, "owner")
+    """Who is asking, as answers see them. Raises Unauthenticated."""
+    viewer = viewer_of(request)
+    return Answerer(viewer.account, viewer.role)
 
 
 def secure_of(request: ASGIConnection[Any, Any, Any, Any]) -> bool:

@@ -11,7 +11,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.response import Response
 
-from app.domain.errors import HelmError, Unauthenticated
+from app.domain.errors import HelmError, InputChanged, Unauthenticated
 from app.services.people import TooManyAttempts
 from app.web.action_rows import remedy_of
 from app.web.context import is_fragment, web_of
@@ -59,7 +59,10 @@ def on_helm_error(request: Request[Any, Any, Any], error: HelmError) -> Response
         headers["retry-after"] = str(error.retry_s)
     if isinstance(error, Unauthenticated) and request.url.path.startswith("/api/"):
         headers["www-authenticate"] = "Bearer"
-    return _answer(request, error.status, error.code, error.message, error.receipt_id, headers)
+    answer = _answer(request, error.status, error.code, error.message, error.receipt_id, headers)
+    if isinstance(error, InputChanged) and isinstance(answer.content, dict):
+        answer.content["error"]["approval"] = error.approval
+    return answer
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:

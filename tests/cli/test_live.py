@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from app.cli.inbox import key_of
+from app.cli.terminal import key_of
 
 from tests.cli.kit import WAIT_S, environment, finished, helm, served, started
 from tests.cli.test_commands import ask, begin, waiting
@@ -91,12 +91,12 @@ def test_only_one_offered_key_answers(typed: str, key: str) -> None:
 class Terminal:
     """A command with a real terminal around it."""
 
-    def __init__(self, home: Path, *words: str) -> None:
+    def __init__(self, home: Path, *words: str, **more: str) -> None:
         self._master, self._slave = pty.openpty()
         self._heard = ""
         self._process = subprocess.Popen(
             [sys.executable, "-c", OWN_TERMINAL, *words],
-            env=environment(home, TERM="xterm", COLUMNS="120", LINES="40"),
+            env=environment(home, TERM="xterm", COLUMNS="120", LINES="40", **more),
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,

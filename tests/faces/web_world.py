@@ -16,6 +16,7 @@ import orjson
 import uvicorn
 from app.adapters.passwords import Argon2Passwords
 from app.adapters.people import SqlitePeople
+from app.ports import Library
 from app.services.people import PeopleDesk
 from app.services.people_port import Role
 from app.settings import ROOT
@@ -25,7 +26,7 @@ from argon2 import PasswordHasher
 from litestar import Litestar
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.house import House, house
+from tests.house import LIBRARY, House, ShelfSandbox, house
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "a sentence is fine"
@@ -149,9 +150,11 @@ def settings_for(**changed: Any) -> WebSettings:
 
 
 @asynccontextmanager
-async def web_world(home: Path, **settings: Any) -> AsyncIterator[WebWorld]:
+async def web_world(
+    home: Path, *, library: Library = LIBRARY, sandbox: ShelfSandbox | None = None, **settings: Any
+) -> AsyncIterator[WebWorld]:
     """A dashboard over a house in `home`."""
-    async with house(home, slots=8) as world:
+    async with house(home, slots=8, library=library, sandbox=sandbox) as world:
         store = SqlitePeople(home / "people.db")
         people = PeopleDesk(store, Argon2Passwords(QUICK), world.clock)
         app = create_web_app(world.services, people, settings_for(**settings))
