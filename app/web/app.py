@@ -9,7 +9,18 @@ from litestar.exceptions import HTTPException
 from app.domain.errors import HelmError
 from app.services.people import PeopleDesk
 from app.services.services import Services
-from app.web import api_routes, assets, blueprints, evidence, inbox, live, people_pages, runs, settings_page
+from app.web import (
+    api_routes,
+    approvers_api,
+    assets,
+    blueprints,
+    evidence,
+    inbox,
+    live,
+    people_pages,
+    runs,
+    settings_page,
+)
 from app.web.context import Web, require_viewer
 from app.web.edge import WebApp
 from app.web.errors import on_fault, on_helm_error, on_http_error
@@ -33,6 +44,7 @@ ROUTES: Final[tuple[Any, ...]] = (
     settings_page.token_revoke,
     *(evidence.evidence_page, evidence.evidence_verify),
     *(live.ticket, live.live),
+    *approvers_api.PAGE_ROUTES,
     *api_routes.ROUTES,
 )
 
