@@ -21,6 +21,7 @@ SETTINGS: Final[dict[str, tuple[str, str]]] = {
     "HELM_IMAGE": ("helm-agent:latest", "image of the agents' containers"),
     "HELM_POLICIES": ("", "folder of policies, blueprints and prices; empty: the one of this installation"),
     "HELM_DEMO": ("on", "off: never play a blueprint on the scripted model"),
+    "HELM_PARK_AFTER": ("120", "seconds after which a run that only waits for people gives its slot to others"),
     "HELM_DOOR": ("child", "external: the door is a service of its own (docker-compose)"),
     "HELM_LOG": ("warning", "level of the server's own messages: debug, info, warning, error"),
 }
@@ -42,6 +43,7 @@ class Settings:
     policies: Path
     demo: bool
     door: str
+    park_after_s: int
     log_level: str
 
     @property
@@ -95,6 +97,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         policies=Path(get["HELM_POLICIES"]).expanduser().absolute() if get["HELM_POLICIES"] else ROOT / "policies",
         demo=get["HELM_DEMO"] != "off",
         door=get["HELM_DOOR"],
+        park_after_s=_number("HELM_PARK_AFTER", get["HELM_PARK_AFTER"], 1, 31_536_000),
         log_level=get["HELM_LOG"],
     )
 
