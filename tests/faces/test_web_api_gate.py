@@ -250,15 +250,18 @@ async def test_a_grant_ends_with_its_time_and_never_touches_a_denial(world: Gate
     again.cancel()
 
 
-async def test_what_cannot_be_undone_is_never_granted(world: GateWorld) -> None:
+async def test_what_cannot_be_undone_is_granted_only_where_a_pattern_says_which(world: GateWorld) -> None:
     program = await world.web.program()
     run = await world.start()
     task, approval = await world.asked(run, "mcp__mail__send_all", MAIL)
     item = fits(await program.get(f"/api/v1/inbox/{approval}"), "ItemInFull")
-    assert item["available"] == ["allow", "deny", "edit"]
+    assert item["available"] == ["allow", "deny", "edit", "allow_pattern"]
     refused(await _answer(program, approval, grant={"scope": "run"}), 403, "FORBIDDEN")
+    refused(await _answer(program, approval, grant={"scope": "run", "pattern": "false"}), 400, "INVALID_INPUT")
     assert not task.done()
-    task.cancel()
+    pattern = 'args.to == "leadership@example.com"'
+    fits(await _answer(program, approval, grant={"scope": "run", "pattern": pattern}), "ItemInFull")
+    assert (await finished(task)).allowed
 
 
 # --- ceremonies -------------------------------------------------------------------------------------------------------
