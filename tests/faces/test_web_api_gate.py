@@ -418,9 +418,13 @@ async def test_the_gateway_has_no_route_that_answers_and_an_attempt_is_told(worl
     for path in (f"/api/v1/inbox/{approval}/answer", f"/inbox/{approval}/answer", "/api/v1/inbox"):
         answer = await world.gateway.post(path, json={"answer": "allow"}, headers={"x-helm-run": run})
         assert answer.status_code in (403, 404, 405), path
+    target = f"/api/v1/inbox/{approval}/answer"
+    told = await world.post(run, "/door/attempt", {"method": "POST", "target": target})
+    says(told["reason_code"], Reason.SELF_APPROVAL)
     assert not task.done()
     (notice, *_) = fits(await program.get("/api/v1/notices"), "Notices")["notices"]
     assert (notice["kind"], notice["run"]) == ("self_approval", run)
-    says(next(code for code in await world.verdicts(run) if code == "SELF_APPROVAL"), Reason.SELF_APPROVAL)
-    fits(await program.post(f"/api/v1/notices/{notice['id']}/clear"), "Notices")
+    assert (await world.verdicts(run))[-1] == "SELF_APPROVAL", "the attempt is a receipt"
+    cleared = fits(await program.post(f"/api/v1/notices/{notice['id']}/clear"), "Notices")
+    assert notice not in cleared["notices"]
     task.cancel()
