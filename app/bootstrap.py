@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -23,7 +24,9 @@ from app.adapters.door_watch import DoorWatch
 from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.keys import make_signer, read_secret, signer, write_secret
 from app.adapters.listeners import listener, stopped, unix_socket, until_started
+from app.adapters.passkeys import WebauthnPasskeys
 from app.adapters.policies_live import LiveLibrary
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.providers import DEMO_KEY_FILE, ProviderDirectory, set_key
 from app.adapters.sandbox import Containers, Folders
 from app.adapters.sqlite.connection import lock_file
@@ -45,19 +48,25 @@ from app.domain.signing import Signer, Verifier, sha256
 from app.gateway.app import create_gateway_app
 from app.ports import RunFilter, Sandbox
 from app.services.approvals import Approvals
+from app.services.approver_keys import ApproverKeys
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.evidence import EvidenceDesk
+from app.services.freezer import Freezer
 from app.services.gate import Gate
 from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
+from app.services.notices import Notices
+from app.services.parking import Parking
 from app.services.policies import PolicyWatch
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
-from app.services.proofs import NoProofs
+from app.services.proofs import KeyProofs
 from app.services.recovery import recover
 from app.services.runs import Runs
+from app.services.selfapprovals import SelfApprovals
 from app.services.services import Services
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
@@ -214,7 +223,7 @@ def build_services(
     marks = WorkspaceMarks(settings.home / "workspaces")
     gate = Gate(ledger, library, clock, marks, tools)
     steering = SteeringDesk(ledger, clock)
-    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
+    approvals = Approvals(ledger, gate, clock, marks, KeyProofs(ledger, sorted(settings.pages)), steering)
     folders = Folders(Workspaces(settings.home / "workspaces"))
     runs = Runs(ledger, gate, approvals, library, sandbox, door, folders, providers, clock, settings.slots)
     return Services(
@@ -224,12 +233,17 @@ def build_services(
         approvals=approvals,
         bulk=BulkDesk(approvals, clock),
         grants=Grants(ledger, gate),
+        approver_keys=ApproverKeys(ledger, WebauthnPasskeys(), clock, sorted(settings.pages)),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(settings.policies)),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         tools=tools,
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),
+        freezer=Freezer(ledger, runs, door, library),
+        notices=Notices(ledger),
+        self_approvals=SelfApprovals(gate, clock),
         previews=Previews(),
         library=library,
         providers=providers,
@@ -262,7 +276,7 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         providers = ProviderDirectory(settings.keys / "providers", world.addresses if settings.demo else None)
         if sandbox is None:
             sandbox = docker_sandbox(settings)
-        door = DoorControl(settings.door_folder)
+        door = DoorControl(settings.door_folder, own=own_places(settings))
         policies = PolicyWatch(opened.ledger, library, SystemClock())
         services = build_services(settings, opened, library, policies, providers, sandbox, door)
         await policies.announce(library)
@@ -271,13 +285,23 @@ async def running(settings: Settings, *, sandbox: Sandbox | None = None) -> Asyn
         gateway = await _open_faces(stack, settings, services)
         await recover(opened.ledger, services.runs, sandbox)
         await gateway.serve()
-        for name, watch in (("approvals", services.approvals.watch()), ("policies", policies.watch())):
+        parking = Parking(opened.ledger, services.runs, SystemClock(), settings.park_after_s)
+        watches = {"approvals": services.approvals.watch(), "policies": policies.watch(), "parking": parking.watch()}
+        for name, watch in watches.items():
             stack.push_async_callback(_cancelled, asyncio.create_task(watch, name=name))
         sweeper = asyncio.create_task(_sweep(services, sandbox, door), name="sweep")
         stack.push_async_callback(_cancelled, sweeper)
         stack.push_async_callback(services.runs.let_go)
         stack.push_async_callback(services.bulk.close)
         yield services
+
+
+def own_places(settings: Settings) -> tuple[str, ...]:
+    """Where people reach this server, as host:port; no run has any business there."""
+    local = {f"{host}:{settings.port}" for host in ("localhost", settings.host.lower())}
+    origins = (urlsplit(origin) for origin in settings.origins)
+    named = {f"{at.hostname}:{at.port or (80 if at.scheme == 'http' else 443)}" for at in origins if at.hostname}
+    return tuple(sorted(named | local))
 
 
 def docker_sandbox(settings: Settings) -> Containers:

@@ -117,6 +117,10 @@ class LogReader(Protocol):
         """Micro-dollars spent by outcomes recorded at or after a time."""
         ...
 
+    async def rule_hits(self) -> Mapping[tuple[str, str], int]:
+        """How many intents each rule has decided: (policy bundle of the run, rule) -> count."""
+        ...
+
     async def size(self) -> int: ...
 
 
@@ -168,6 +172,17 @@ class Sandbox(Protocol):
         """Kill the whole tree and return what was killed, only when it is gone. Raises EngineUnavailable."""
         ...
 
+    async def pause(self, run: str) -> None:
+        """Let everything in the container stand still; harmless when it does, or when there is none.
+
+        Raises EngineUnavailable.
+        """
+        ...
+
+    async def unpause(self, run: str) -> None:
+        """Let it go on; harmless when it does. Raises EngineUnavailable."""
+        ...
+
     async def live(self) -> dict[str, int]:
         """Runs of this installation whose container is running: run -> lease."""
         ...
@@ -176,11 +191,18 @@ class Sandbox(Protocol):
 class Door(Protocol):
     """The control side of the door process."""
 
-    async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]]) -> str:
+    async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]], *, frozen: bool = False) -> str:
         """Make the run's private listener; the folder that its container mounts. Raises DoorUnavailable."""
         ...
 
     async def close(self, run: str) -> None: ...
+    async def freeze(self, run: str) -> None:
+        """Cut everything that leads out of the run, and let nothing out until `thaw`. Raises DoorUnavailable."""
+        ...
+
+    async def thaw(self, run: str) -> None:
+        """Let things leave the run again. Raises DoorUnavailable."""
+        ...
 
 
 class Providers(Protocol):
@@ -244,6 +266,27 @@ class ProofCheck(Protocol):
 
     def check(self, proof: Proof, statement: bytes, account: str) -> str:
         """The id of the enrolled key that signed it. Raises Forbidden, with the remedy."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A passkey as a browser has just made it: its id, and its public key in the one COSE form."""
+
+    id: bytes
+    public: bytes
+
+
+class Passkeys(Protocol):
+    """The making of passkeys; what they sign later is the domain's to check."""
+
+    def options(self, account: str, origin: str, challenge: bytes, known: Sequence[bytes]) -> Mapping[str, Any]:
+        """What the page hands to the browser, as JSON. `known`: credentials that the person has already."""
+        ...
+
+    def credential(self, response: str, challenge: bytes, origins: Sequence[str]) -> Credential:
+        """The credential in a browser's answer, made on one of these pages by a person who was verified. Raises
+        InvalidInput."""
         ...
 
 

@@ -21,9 +21,13 @@ SETTINGS: Final[dict[str, tuple[str, str]]] = {
     "HELM_IMAGE": ("helm-agent:latest", "image of the agents' containers"),
     "HELM_POLICIES": ("", "folder of policies, blueprints and prices; empty: the one of this installation"),
     "HELM_DEMO": ("on", "off: never play a blueprint on the scripted model"),
+    "HELM_PARK_AFTER": ("120", "seconds after which a run that only waits for people gives its slot to others"),
     "HELM_DOOR": ("child", "external: the door is a service of its own (docker-compose)"),
     "HELM_LOG": ("warning", "level of the server's own messages: debug, info, warning, error"),
 }
+
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+_ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Settings:
     policies: Path
     demo: bool
     door: str
+    park_after_s: int
     log_level: str
 
     @property
@@ -59,6 +64,21 @@ class Settings:
         host = "localhost" if self.host in ("127.0.0.1", "::1", "0.0.0.0", "::") else self.host  # noqa: S104 - compared
         return f"http://{host}:{self.port}"
 
+    @property
+    def local_names(self) -> frozenset[str]:
+        """Host and port of the listener, under every name that reaches it on this machine."""
+        names = {f"{name}:{self.port}" for name in ("localhost", "127.0.0.1", "[::1]")}
+        if self.host not in (*_LOOPBACK, *_ANYWHERE):
+            names.add(f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+        return frozenset(names)
+
+    @property
+    def pages(self) -> frozenset[str]:
+        """The origins under which the dashboard is served. Behind Caddy with its own certificates the browser says
+        plain "localhost"; a public name is in HELM_ORIGINS."""
+        outside = self.origins or ("https://localhost",)
+        return frozenset({f"http://{name}" for name in self.local_names} | {origin.lower() for origin in outside})
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """The settings in an environment. Raises BadConfig with the variable and the remedy."""
@@ -77,6 +97,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         policies=Path(get["HELM_POLICIES"]).expanduser().absolute() if get["HELM_POLICIES"] else ROOT / "policies",
         demo=get["HELM_DEMO"] != "off",
         door=get["HELM_DOOR"],
+        park_after_s=_number("HELM_PARK_AFTER", get["HELM_PARK_AFTER"], 1, 31_536_000),
         log_level=get["HELM_LOG"],
     )
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from app.adapters.file_marks import WorkspaceMarks
+from app.adapters.passkeys import WebauthnPasskeys
 from app.adapters.policies import load_library
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
@@ -21,7 +23,7 @@ from app.domain.blueprint import Blueprint
 from app.domain.canonical import b64
 from app.domain.chain import Chain
 from app.domain.content import KeyStatement
-from app.domain.errors import EngineUnavailable, NotFound
+from app.domain.errors import DoorUnavailable, EngineUnavailable, NotFound
 from app.domain.events import Draft, Event
 from app.domain.ids import SYSTEM_RUN
 from app.domain.logcheck import check_lines
@@ -30,18 +32,24 @@ from app.domain.run import Action, Run
 from app.domain.signing import Signer
 from app.ports import EngineStatus, Exit, Library, Start
 from app.services.approvals import Approvals
+from app.services.approver_keys import ApproverKeys
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.evidence import EvidenceDesk
+from app.services.freezer import Freezer
 from app.services.gate import Gate
 from app.services.grants import Grants
 from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
+from app.services.notices import Notices
+from app.services.parking import Parking
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
-from app.services.proofs import NoProofs
+from app.services.proofs import KeyProofs
 from app.services.replies import Reply
 from app.services.runs import Runs
+from app.services.selfapprovals import SelfApprovals
 from app.services.services import Services
 from app.services.steering import SteeringDesk
 from app.services.toolcalls import ToolCalls
@@ -51,6 +59,7 @@ from app.settings import ROOT
 from tests.fakes import MemoryReader, MemoryStore
 
 SEED = b"h" * 32
+ORIGINS = ("https://helm.example", "http://localhost:8400")
 DIGEST = "sha256:" + "0" * 64
 LIBRARY = load_library(ROOT / "policies")
 TOOLS = load_tools(ROOT / "policies" / "tools")
@@ -83,6 +92,9 @@ class ShelfSandbox:
     started: list[Start] = field(default_factory=list)
     refuse_start: str = ""
     refuse_kill: str = ""
+    refuse_pause: str = ""
+    still: set[str] = field(default_factory=set)
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def probe(self) -> EngineStatus:
         return self.status
@@ -106,6 +118,24 @@ class ShelfSandbox:
         self.end(run, 137, "killed")
         return ("1 runner", "7 claude")
 
+    async def pause(self, run: str) -> None:
+        if self.refuse_pause:
+            raise EngineUnavailable(self.refuse_pause)
+        if run in self.running and not self.running[run].done():
+            async with self.moved:
+                self.still.add(run)
+                self.moved.notify_all()
+
+    async def unpause(self, run: str) -> None:
+        async with self.moved:
+            self.still.discard(run)
+            self.moved.notify_all()
+
+    async def until_still(self, *runs: str) -> None:
+        """Wait, at most 10 s, until just these runs stand still."""
+        async with asyncio.timeout(10), self.moved:
+            await self.moved.wait_for(lambda: self.still == set(runs))
+
     async def live(self) -> dict[str, int]:
         return {run: 1 for run, ended in self.running.items() if not ended.done()}
 
@@ -119,9 +149,22 @@ class NotedDoor:
 
     open_runs: dict[str, Mapping[str, Mapping[str, str]]] = field(default_factory=dict)
     closed: list[str] = field(default_factory=list)
+    frozen: set[str] = field(default_factory=set)
+    refuse: str = ""
 
-    async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]]) -> str:
+    async def freeze(self, run: str) -> None:
+        if self.refuse:
+            raise DoorUnavailable(self.refuse)
+        self.frozen.add(run)
+
+    async def thaw(self, run: str) -> None:
+        if self.refuse:
+            raise DoorUnavailable(self.refuse)
+        self.frozen.discard(run)
+
+    async def open(self, run: str, upstreams: Mapping[str, Mapping[str, str]], *, frozen: bool = False) -> str:
         self.open_runs[run] = upstreams
+        (self.frozen.add if frozen else self.frozen.discard)(run)
         return f"/door/runs/{run}"
 
     async def close(self, run: str) -> None:
@@ -164,6 +207,7 @@ class House:
     sandbox: ShelfSandbox
     door: NotedDoor
     clock: HandClock
+    parking: Parking
 
     @property
     def ledger(self) -> Ledger:
@@ -233,9 +277,11 @@ async def house(
         await ledger.record(SYSTEM_RUN, Draft(opened))
     sandbox, door = sandbox or ShelfSandbox(), NotedDoor()
     services = _services(home, ledger, sandbox, door, clock, slots, library)
+    parking = Parking(ledger, services.runs, clock, 120)
     try:
-        yield House(home, services, sandbox, door, clock)
+        yield House(home, services, sandbox, door, clock, parking)
     finally:
+        await parking.let_go()
         await services.runs.let_go()
         await ledger.close()
         reader.close()
@@ -252,6 +298,12 @@ def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteSt
     return SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
 
 
+def _policies(home: Path) -> Path:
+    """A house that has policies of its own edits those."""
+    own = home / "policies"
+    return own if own.is_dir() else ROOT / "policies"
+
+
 def _services(
     home: Path, ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
@@ -259,7 +311,7 @@ def _services(
     marks = WorkspaceMarks(home / "workspaces")
     gate = Gate(ledger, library, clock, marks, tools)
     steering = SteeringDesk(ledger, clock)
-    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
+    approvals = Approvals(ledger, gate, clock, marks, KeyProofs(ledger, ORIGINS), steering)
     providers = NoProviders()
     runs = Runs(ledger, gate, approvals, library, sandbox, door, NoFolders(), providers, clock, slots)
     return Services(
@@ -269,12 +321,17 @@ def _services(
         approvals=approvals,
         bulk=BulkDesk(approvals, clock, hold_s=0.05),
         grants=Grants(ledger, gate),
+        approver_keys=ApproverKeys(ledger, WebauthnPasskeys(), clock, ORIGINS),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(_policies(home))),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         tools=tools,
         model_calls=ModelCalls(ledger, gate, library, clock),
         egress=Egress(gate, clock, providers, runs.blueprint_of),
+        freezer=Freezer(ledger, runs, door, library),
+        notices=Notices(ledger),
+        self_approvals=SelfApprovals(gate, clock),
         previews=Previews(),
         library=library,
         providers=providers,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.utils import kwargs_from_env
@@ -139,12 +139,12 @@ class Sandbox:
         return await self._call(lambda: self._kill(run))
 
     async def pause(self, run: str) -> None:
-        """Freeze every process of the run."""
-        await self._call(lambda: self._engine().pause(container_name(run)))
+        """Let every process of the run stand still; one that stands still already, or has ended, is left as it is."""
+        await self._call(lambda: self._turn("pause", run, "already paused"))
 
     async def unpause(self, run: str) -> None:
-        """Let them go on."""
-        await self._call(lambda: self._engine().unpause(container_name(run)))
+        """Let them go on; harmless when they do."""
+        await self._call(lambda: self._turn("unpause", run, "not paused"))
 
     async def list(self) -> tuple[Container, ...]:
         """Every container of this `$HELM_HOME`, ended ones too: what a restarted server reconciles with its log."""
@@ -239,6 +239,15 @@ class Sandbox:
         if state.get("Running") or state.get("Paused"):
             raise StillRunning("The container is still running after a kill. Look at `docker ps`.")
         return killed
+
+    def _turn(self, verb: Literal["pause", "unpause"], run: str, same: str) -> None:
+        try:
+            getattr(self._engine(), verb)(container_name(run))
+        except NotFound:
+            return
+        except APIError as error:
+            if not (_says(error, same) or _says(error, "is not running")):
+                raise
 
     def _strike(self, name: str) -> None:
         """SIGKILL. A frozen process does not die of it before it is thawed, and then at once."""

@@ -61,10 +61,28 @@ class DoorClient:
         answer = await self._command({"op": "ping"})
         return DoorState(str(answer.get("version", "")), _texts(answer.get("runs")))
 
-    async def open(self, run: str, upstreams: Mapping[str, DoorUpstream], peer_uids: Sequence[int] = ()) -> None:
-        """Make the run's listener, or change the upstreams of one that is open; idempotent."""
+    async def open(
+        self,
+        run: str,
+        upstreams: Mapping[str, DoorUpstream],
+        peer_uids: Sequence[int] = (),
+        *,
+        frozen: bool = False,
+        own: Sequence[str] = (),
+    ) -> None:
+        """Make the run's listener, or change one that is open; idempotent. `frozen`: nothing leaves it. `own`: where
+        people reach Helm itself (host:port); whoever asks for that inside tries to answer its own questions."""
         bases = {name: {"base": one.base, "key": one.key} for name, one in upstreams.items()}
-        await self._command({"op": "open", "run": run, "upstreams": bases, "peer_uids": list(peer_uids)})
+        command = {"op": "open", "run": run, "upstreams": bases, "peer_uids": list(peer_uids)}
+        await self._command({**command, "frozen": frozen, "own": list(own)})
+
+    async def freeze(self, run: str) -> None:
+        """Cut everything that leads out of a run, and let nothing out until `thaw`; idempotent."""
+        await self._command({"op": "freeze", "run": run})
+
+    async def thaw(self, run: str) -> None:
+        """Let things leave a run again; idempotent."""
+        await self._command({"op": "thaw", "run": run})
 
     async def close(self, run: str) -> None:
         """Remove the run's listener and cut its connections; idempotent."""

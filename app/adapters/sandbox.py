@@ -59,6 +59,14 @@ class Containers:
         """Kill the tree; the commands that were killed."""
         return tuple(f"{process.pid} {process.command}"[:200] for process in await self._sandbox.kill(run))
 
+    async def pause(self, run: str) -> None:
+        """Let the container stand still."""
+        await self._sandbox.pause(run)
+
+    async def unpause(self, run: str) -> None:
+        """Let it go on."""
+        await self._sandbox.unpause(run)
+
     async def live(self) -> dict[str, int]:
         """Runs whose container can still act."""
         return {container.run: container.lease for container in await self._sandbox.list() if container.live}

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import PROGRAMS, demo, grants, inbox, notices, people, runs
+from app.cli import PROGRAMS, demo, freeze, grants, inbox, notices, people, runs, tools
 from app.cli.api import Api, rows_of
 from app.cli.exits import HELP, NEGATIVE, OK, run_program
 from app.cli.output import ago, money, out, print_json, safe, show, styled, table
@@ -44,15 +44,18 @@ def status(as_json: Json = False) -> int:
         health = api.health()
         waiting = rows_of(api.get("/api/v1/inbox"), "items")
         live = rows_of(api.get("/api/v1/runs", status="live"), "runs")
+        frozen = rows_of(api.get("/api/v1/freezes"), "freezes")
         url = api.place.url
     if as_json:
-        print_json({**health, "url": url, "waiting": len(waiting), "live": len(live)})
+        print_json({**health, "url": url, "waiting": len(waiting), "live": len(live), "frozen": frozen})
         return OK if health.get("ok") else NEGATIVE
-    out().print(_status_lines(health, url, waiting, live))
+    out().print(_status_lines(health, url, waiting, live, frozen))
     return OK if health.get("ok") else NEGATIVE
 
 
-def _status_lines(health: dict[str, Any], url: str, waiting: list[Any], live: list[Any]) -> Text:
+def _status_lines(
+    health: dict[str, Any], url: str, waiting: list[Any], live: list[Any], frozen: list[dict[str, Any]]
+) -> Text:
     engine = health.get("engine") or {}
     lines = [
         ("server", f"{url}, version {safe(health.get('version'))}"),
@@ -62,6 +65,8 @@ def _status_lines(health: dict[str, Any], url: str, waiting: list[Any], live: li
         ("log", f"{int(health.get('size', 0)):,} receipts, head #{int(health.get('size', 0)) - 1}"),
         ("waiting", f"{len(waiting)} for you: helm inbox" if waiting else "nothing for you"),
     ]
+    if frozen:
+        lines.append(("frozen", f"{', '.join(map(freeze.named, frozen))}: helm unfreeze"))
     if "spent_today_micro" in health:
         lines.append(("today", money(health["spent_today_micro"])))
     text = Text()
@@ -145,8 +150,11 @@ app.command("watch")(runs.watch)
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(grants.app, name="grants")
 app.add_typer(notices.app, name="notices")
+app.add_typer(tools.app, name="tools")
 app.command("steer")(runs.steer)
 app.command("stop")(runs.stop)
+app.command("freeze")(freeze.freeze)
+app.command("unfreeze")(freeze.unfreeze)
 app.command("demo")(demo.demo)
 app.add_typer(people.app, name="people")
 

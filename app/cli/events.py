@@ -64,6 +64,12 @@ def _interrupted(lines: Lines, event: Mapping[str, Any], body: Body) -> Told:
     return f"interrupted: {body['message']}", "yellow"
 
 
+def _parked(lines: Lines, event: Mapping[str, Any], body: Body) -> Told:
+    if body["reason"] == "slot":
+        return "it can go on, and waits for a free slot", "yellow"
+    return "parked: all of it waits for you; its slot is free for others", "yellow"
+
+
 def _said(lines: Lines, event: Mapping[str, Any], body: Body) -> Told:
     who = f"{body['agent']}: " if body.get("agent") else ""
     return f"“{who}{safe(event.get('text', ''), _LONG)}”", ""
@@ -155,6 +161,8 @@ _DRAW: Final[dict[str, Draw]] = {
     "run.started": _started,
     "runner.connected": _connected,
     "run.interrupted": _interrupted,
+    "run.parked": _parked,
+    "run.unparked": _words("goes on again, in a slot", "cyan"),
     "run.noted": _noted,
     "run.resulted": _silent,
     "run.closed": _closed,

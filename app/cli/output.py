@@ -23,6 +23,7 @@ _STYLES: Final[dict[str, str]] = {
     "starting": "cyan",
     "running": "cyan",
     "waiting": "bold yellow",
+    "parked": "bold yellow",
     "stopping": "yellow",
     "interrupted": "yellow",
     "finished": "green",

@@ -26,7 +26,8 @@ _MEMORY: Final = re.compile(r"[1-9][0-9]{0,5}[mg]")
 _CPUS: Final = re.compile(r"(?:[1-9][0-9]?|0)(?:\.[0-9]{1,2})?")
 _TOP: Final = (
     *("name", "title", "description", "runtime", "model", "policy", "task", "tools", "network", "demo"),
-    *("max_turns", "timeout_minutes", "budget", "egress", "mcp", "workspace", "agents", "resources", "schemas"),
+    *("max_turns", "timeout_minutes", "park_after_s", "budget", "egress", "mcp", "workspace", "agents", "resources"),
+    "schemas",
 )
 
 
@@ -87,6 +88,7 @@ class Blueprint:
     budget_micro: int
     max_turns: int | None = None
     timeout_minutes: int | None = None
+    park_after_s: int | None = None
     egress: tuple[EgressRule, ...] = ()
     mcp: tuple[tuple[str, str], ...] = ()
     seed: str = "empty"
@@ -101,6 +103,8 @@ class Blueprint:
         data["schemas"] = dict(self.schemas)
         if not self.schemas:
             del data["schemas"]  # a blueprint without any has the digest that it always had
+        if self.park_after_s is None:
+            del data["park_after_s"]  # the same
         return data
 
     @property
@@ -133,6 +137,7 @@ def parse_blueprint(text: str, file: str) -> Blueprint:
         budget_micro=_budget(root.table("budget")),
         max_turns=root.integer("max_turns", low=1, high=10000) if root.has("max_turns") else None,
         timeout_minutes=root.integer("timeout_minutes", low=1, high=43200) if root.has("timeout_minutes") else None,
+        park_after_s=root.integer("park_after_s", low=1, high=31_536_000) if root.has("park_after_s") else None,
         egress=tuple(_egress(row) for row in root.tables("egress")),
         mcp=_servers(root.table("mcp")),
         seed=_seed(root.table("workspace")),

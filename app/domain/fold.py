@@ -110,7 +110,7 @@ def _agent_ended(run: Run, event: Event, p: AgentEnded) -> Step:
 
 
 def _parked(run: Run, event: Event, p: RunParked) -> Step:
-    return Step(replace(run, parked=p.reason or "waiting"))
+    return Step(replace(run, parked=p.reason or "waiting", parked_seq=run.parked_seq if run.parked else event.seq))
 
 
 def _unparked(run: Run, event: Event, p: RunUnparked) -> Step:

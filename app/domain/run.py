@@ -156,6 +156,7 @@ class Run(Struct, frozen=True):
     agents: Mapping[str, str] = {}  # live sub-agents: id -> type
     parents: Mapping[str, str] = {}  # live sub-agents: id -> the agent that started it
     parked: str = ""  # why its container stands still; "" when it does not
+    parked_seq: int = 0  # since which receipt
     evidence: Mapping[str, Evidence] = {}  # by kind; the newest of a kind counts
     owed: Mapping[str, str] = {}  # obligation -> the executed action that owes it
 

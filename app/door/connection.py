@@ -6,6 +6,7 @@ Whatever goes wrong ends as an answer in the caller's own shape or as a closed c
 from __future__ import annotations
 
 import asyncio
+import re
 
 from app.door.answers import anthropic_body, gateway_body, openai_body, send_json, send_text
 from app.door.exchange import read_request
@@ -14,6 +15,7 @@ from app.door.house import House
 from app.door.limits import IDLE_SECONDS
 from app.door.log import log
 from app.door.model_proxy import ModelCall
+from app.door.operator import is_own, is_room, refuse_attempt
 from app.door.parse import Framing, HttpError, RequestHead
 from app.door.plain import serve_plain
 from app.door.run_door import RunDoor
@@ -82,6 +84,8 @@ def _expect(client: Wire, head: RequestHead) -> None:
 
 
 async def _serve_form(house: House, run: RunDoor, client: Wire, head: RequestHead, shape: str) -> bool:
+    if _is_attempt(run, head, shape):
+        raise await refuse_attempt(house, run, head)
     if head.method == "CONNECT":
         await serve_connect(house, run, client, head)
         return False
@@ -98,6 +102,16 @@ async def _serve_form(house: House, run: RunDoor, client: Wire, head: RequestHea
     if upstream is None:
         raise HttpError(404, f"this run has no {shape} models")
     return await ModelCall(house, run, client, head, upstream).serve(head.target[len(shape) + 1 :])
+
+
+def _is_attempt(run: RunDoor, head: RequestHead, shape: str) -> bool:
+    """Whether the request is for what only people may use."""
+    if shape:
+        return shape == "gateway" and not is_forwarded(head.target) and is_room(head.target)
+    if head.method == "CONNECT":
+        return is_own(head.target, run.own, 443)
+    scheme, _, rest = head.target.partition("://")
+    return is_own(re.split(r"[/?#]", rest, maxsplit=1)[0], run.own, 443 if scheme.lower() == "https" else 80)
 
 
 async def _linger(client: Wire) -> None:

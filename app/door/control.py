@@ -75,25 +75,45 @@ class Control:
                 return await self._open(command)
             case "close":
                 return await self._close(check_run_id(command.get("run")))
+            case "freeze" | "thaw":
+                return self._still(check_run_id(command.get("run")), command["op"] == "freeze")
             case "keys":
                 problems = self._house.keys.load()
                 return {"keys": self._house.keys.names(), "problems": problems}
             case _:
-                raise RunError("op is ping, open, close or keys")
+                raise RunError("op is ping, open, close, freeze, thaw or keys")
 
     async def _open(self, command: Answer) -> Answer:
         run = check_run_id(command.get("run"))
         upstreams = parse_upstreams(command.get("upstreams", {}))
         uids = _uids(command.get("peer_uids", []))
-        known = self._runs.get(run)
-        if known is not None:
-            known.change(upstreams, uids)
-            return {}
-        door = RunDoor(run, upstreams, uids, self._house.caps)
-        await door.listen(self._serve_run)
-        self._runs[run] = door
-        log("run.opened", run=run)
+        own = _places(command.get("own", []))
+        door = self._runs.get(run)
+        if door is not None:
+            door.change(upstreams, uids)
+        else:
+            door = RunDoor(run, upstreams, uids, self._house.caps)
+        door.own = own
+        # Before it listens: a door that comes back must not be open for a moment that was forbidden.
+        self._hold(door, command.get("frozen") is True)
+        if run not in self._runs:
+            await door.listen(self._serve_run)
+            self._runs[run] = door
+            log("run.opened", run=run)
         return {}
+
+    def _still(self, run: str, frozen: bool) -> Answer:
+        door = self._runs.get(run)
+        if door is not None:
+            self._hold(door, frozen)
+        return {}
+
+    @staticmethod
+    def _hold(door: RunDoor, frozen: bool) -> None:
+        if frozen == door.frozen:
+            return
+        door.freeze() if frozen else door.thaw()
+        log("run.frozen" if frozen else "run.thawed", run=door.run)
 
     async def _close(self, run: str) -> Answer:
         door = self._runs.pop(run, None)
@@ -133,6 +153,13 @@ async def _read_line(wire: Wire) -> bytes | None:
             raise WireError(f"a command line has at most {MAX_LINE} bytes")
         if not await wire.fill(FOREVER):
             return None
+
+
+def _places(value: object) -> frozenset[str]:
+    places = list_of(value)
+    if not isinstance(value, list) or not all(isinstance(place, str) for place in places):
+        raise RunError("own is a list of host:port")
+    return frozenset(place for place in places if isinstance(place, str))
 
 
 def _uids(value: object) -> frozenset[int]:

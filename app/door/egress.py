@@ -16,7 +16,7 @@ from app.door.gateway_client import GatewayError, text_in
 from app.door.house import House, dial_address
 from app.door.limits import FOREVER, RESOLVE_SECONDS
 from app.door.log import log
-from app.door.run_door import RunDoor
+from app.door.run_door import RunDoor, frozen
 from app.door.wire import Wire, WireError
 
 MAX_ADDRESSES = 32
@@ -63,13 +63,13 @@ class Passage:
             addresses = list(self._pins) or await self._resolve()
             self._check(addresses)
             wire = await self._dial(addresses)
+            self._run.track_outward(wire)
         except Refusal as refusal:
             self.end("refused" if refusal.status == 403 else "failed", refusal.reason_code)
             raise
         except asyncio.CancelledError:
             self.end("failed", "client-gone")
             raise
-        self._run.track(wire)
         return wire
 
     def end(self, status: str, error: str) -> None:
@@ -136,6 +136,9 @@ async def decide(house: House, run: RunDoor, target: Target) -> Passage:
         log("egress.model_host", run=run.run, host=target.host)
         text = f"{target.host} is a model provider; it is reached through the model proxy (the base URL) only."
         raise Refusal(403, text, "MODEL_HOST")
+    if run.frozen:
+        log("egress.frozen", run=run.run, host=target.host)
+        raise frozen()
     if run.allowance.exhausted:
         raise Refusal(403, "This run has moved all the bytes that it may.", "BYTES_EXHAUSTED")
     try:

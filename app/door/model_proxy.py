@@ -81,6 +81,8 @@ class ModelCall:
         try:
             self._body = await body_of(self._client, self._head).read(MAX_MODEL_BODY, BODY_SECONDS)
             watch_client(self._client)
+            # Held, not refused: an agent's runtime takes a refusal for the end of its run, and goes on after a thaw.
+            await self._run.thawed()
             if route.metered:
                 await self._reserve(route, await _parse(self._body, route.format))
             return await self._forward(route, key)
@@ -121,6 +123,8 @@ class ModelCall:
             status, error = await self._exchange(route, key)
         except (WireError, HttpError) as cut:
             status, error = "failed", "stream-cut" if self._http_status else "upstream-lost"
+            if self._run.frozen:
+                error = "frozen"
             if self._http_status:
                 raise WireError("the provider's answer was cut") from None
             raise self._unreachable(str(cut)) from None
@@ -132,14 +136,16 @@ class ModelCall:
         return self._keep_alive
 
     def _unreachable(self, text: str) -> Refusal:
-        log("upstream.lost", run=self._run.run, provider=self._upstream.provider, error=text)
         status = 529 if self._upstream.provider == "anthropic" else 503
+        if self._run.frozen:
+            return Refusal(status, "Helm froze this run; the call was not answered.", "FROZEN", retry=1)
+        log("upstream.lost", run=self._run.run, provider=self._upstream.provider, error=text)
         return Refusal(status, "The model provider cannot be reached.", "UPSTREAM_UNREACHABLE", retry=2)
 
     async def _exchange(self, route: Route, key: str) -> tuple[str, str]:
         pool = self._run.pool(self._upstream, lambda: self._house.pool_to(self._upstream))
         wire = await pool.acquire()
-        self._run.track(wire)
+        self._run.track_outward(wire)
         try:
             wire.send(self._request(route, key))
             self._let_go()
@@ -182,6 +188,8 @@ class ModelCall:
             if reader.done and self._settlement is not None:
                 self._settlement.ending()
             await relay.pass_on(data)
+        if wire.lost and self._run.frozen:
+            raise WireError("cut: the run was frozen")  # an answer without a length looks whole when it is cut
         relay.end()
         if self._settlement is not None:
             self._settlement.ending()

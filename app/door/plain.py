@@ -61,19 +61,21 @@ async def _carry(
         try:
             await _exchange(run, client, head, target, path, body, wire)
             way.bytes_out, way.bytes_in = len(body), wire.received
+            if run.frozen:
+                raise WireError("cut: the run was frozen")
             way.end("executed", "")
         finally:
-            _end_cut(way, wire)
+            _end_cut(way, wire, "FROZEN" if run.frozen else "cut")
             run.untrack(wire)
             close_soon(wire)
     finally:
         client.gone = None
 
 
-def _end_cut(way: Passage, wire: Wire) -> None:
+def _end_cut(way: Passage, wire: Wire, why: str) -> None:
     # After a told end this is nothing.
     way.bytes_in = wire.received
-    way.end("failed", "cut")
+    way.end("failed", why)
 
 
 async def _exchange(

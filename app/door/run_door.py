@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from app.door.answers import Refusal
 from app.door.exchange import Pool
 from app.door.limits import DIAL_SECONDS, Allowance, Caps
 from app.door.log import log
@@ -44,7 +45,11 @@ class RunDoor:
         self.allowance = Allowance(caps)
         self.settling: set[asyncio.Future[None]] = set()
         self.pools: dict[Upstream, Pool] = {}
+        self.own: frozenset[str] = frozenset()  # where people reach Helm itself, host:port
         self._wires: set[Wire] = set()
+        self._outward: set[Wire] = set()
+        self._thawed = asyncio.Event()
+        self._thawed.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._mark: Mark | None = None
@@ -73,9 +78,40 @@ class RunDoor:
         """This connection dies with the run."""
         self._wires.add(wire)
 
+    def track_outward(self, wire: Wire) -> None:
+        """This connection leads outside: it dies with the run, and when that is frozen. Raises Refusal when it is."""
+        if self.frozen:
+            wire.abort()
+            raise frozen()
+        self.track(wire)
+        self._outward.add(wire)
+
     def untrack(self, wire: Wire) -> None:
         """This connection has ended."""
         self._wires.discard(wire)
+        self._outward.discard(wire)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing may leave this run."""
+        return not self._thawed.is_set()
+
+    def freeze(self) -> None:
+        """From now on nothing leaves: what leads outside is cut, new connections are refused, model calls wait."""
+        self._thawed.clear()
+        for wire in list(self._outward):
+            wire.abort()
+        for pool in self.pools.values():
+            pool.close()
+        self.pools.clear()
+
+    def thaw(self) -> None:
+        """Let things leave again, model calls that wait first."""
+        self._thawed.set()
+
+    async def thawed(self) -> None:
+        """Return once the run is not frozen."""
+        await self._thawed.wait()
 
     def pool(self, upstream: Upstream, dial: Callable[[], Pool]) -> Pool:
         """The pool of connections to an upstream; a run never shares a connection with another."""
@@ -130,6 +166,11 @@ class RunDoor:
     def _dismiss(self, wire: Wire) -> None:
         self.untrack(wire)
         self.allowance.dismiss()
+
+
+def frozen() -> Refusal:
+    """Why nothing leaves a frozen run."""
+    return Refusal(403, "A person froze this run; nothing leaves it until that is lifted.", "FROZEN")
 
 
 def forget_folder(run: str) -> None:

@@ -96,7 +96,7 @@ def _allowed(house: House, run: RunDoor, answer: Answer) -> Settlement:
     known = status if isinstance(status, int) and 400 <= status < 600 else 403
     message = text_in(answer, "message") or "Helm refused this model call."
     reason = text_in(answer, "reason_code") or "DENIED"
-    raise Refusal(known, message, reason, text_in(answer, "receipt_id"))
+    raise Refusal(known, message, reason, text_in(answer, "receipt_id"), _RETRY_SECONDS if known in (503, 529) else 0)
 
 
 def _no_verdict(run: RunDoor, text: str) -> Refusal:

@@ -34,7 +34,7 @@ async def serve_connect(house: House, run: RunDoor, client: Wire, head: RequestH
             await _carry(run, client, wire, way, target.host)
         finally:
             # Whatever cut the tunnel, the server hears of it; after a told end this is nothing.
-            way.end("failed", "cut")
+            way.end("failed", "FROZEN" if run.frozen else "cut")
             run.untrack(wire)
             close_soon(wire)
 
@@ -66,6 +66,9 @@ async def _carry(run: RunDoor, client: Wire, wire: Wire, way: Passage, host: str
             way.end("refused", "no hello in time")
             raise
     cut = await pipe(run, client, wire, way)
+    if run.frozen:
+        client.abort()
+        cut = "FROZEN"
     way.end("failed" if cut else "executed", cut)
 
 

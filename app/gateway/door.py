@@ -13,6 +13,8 @@ from app.services.asks import Answer
 from app.services.modelcalls import ModelCall, ToolResult
 
 _UNBOUND = 128_000
+# An agent's runtime ends its run at a 403; what passes by itself is told as such, and asked again.
+_STATUS = {Reason.LEDGER_UNAVAILABLE.value: 503, Reason.FROZEN.value: 529}
 _USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
@@ -91,8 +93,7 @@ async def model(request: Http, services: Given) -> dict[str, Any]:
     answer, ticket = await services.model_calls.begin(call)
     if answer.reason_code == Reason.UNGATED_EFFECT.value:
         await services.runs.cut(run, Reason.UNGATED_EFFECT, answer.message)
-    status = 503 if answer.reason_code == Reason.LEDGER_UNAVAILABLE.value else 403
-    return {**_told(answer), "status": status, "ticket": ticket}
+    return {**_told(answer), "status": _STATUS.get(answer.reason_code, 403), "ticket": ticket}
 
 
 def _bound(body: dict[str, Any]) -> int:
@@ -147,4 +148,12 @@ def _uses(value: Any) -> list[dict[str, str]]:
     ]
 
 
-routes = Router("/door", route_handlers=[egress, egress_end, model, model_end])
+@post("/attempt", status_code=200)
+async def attempt(request: Http, services: Given) -> dict[str, Any]:
+    """A run asked the door for what only people may use; recorded as the refusal that it was."""
+    run, body = run_of(request), await json_body(request)
+    method, target = text(body, "method", 16), text(body, "target", 300)
+    return _told(await services.self_approvals.attempt(run, method, target))
+
+
+routes = Router("/door", route_handlers=[egress, egress_end, model, model_end, attempt])

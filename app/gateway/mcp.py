@@ -59,6 +59,8 @@ async def forward(
         if isinstance(found, Response):
             return found
         asked = found
+    elif services.runs.is_frozen(run):
+        return _frozen(None)
     headers = {k: v for k, v in request.headers.items() if k in _PASSED or k.startswith("mcp-")}
     outgoing = mcp_http.build_request(request.method, url, content=body, headers=headers)
     try:
@@ -112,6 +114,8 @@ async def _asked(services: Services, request: Http, run: str, server: str, body:
         raise InvalidInput("the headers of the message name another method or tool than the message")
     if method == "tools/call":
         return await _tool_call(services, run, server, message)
+    if services.runs.is_frozen(run):
+        return _frozen(id)
     if method in _METHODS or (isinstance(method, str) and method.startswith("notifications/")):
         return Asked(run, server, method, id)
     return _error(id, -32601, "this method is not passed to MCP servers", "")
@@ -150,6 +154,10 @@ async def _refusal(services: Services, run: str, server: str, tool: str, args: A
     blueprint = services.runs.blueprint_of(run)
     checked = services.tools.check(blueprint.name if blueprint is not None else "", f"mcp__{server}__{tool}", args)
     return Refusal(checked.reason, checked.message, first=True) if checked.reason is not None else None
+
+
+def _frozen(id: Any) -> Response[Any]:
+    return _error(id, -32001, Reason.FROZEN.meaning, Reason.FROZEN.value)
 
 
 def _error(id: Any, code: int, words: str, reason: str, receipt: str = "") -> Response[Any]:

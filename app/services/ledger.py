@@ -24,7 +24,7 @@ from app.domain.errors import (
 from app.domain.events import SYSTEM_KINDS, Draft, Event
 from app.domain.fold import evolve
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import Dispatched, RunCreated
+from app.domain.payloads import Dispatched, McpForwarded, RunCreated
 from app.domain.run import Action, Run
 from app.domain.standing import Standing, settle
 from app.domain.times import text_of
@@ -353,9 +353,12 @@ def _weight(event: Event) -> int:
     return sum(len(content.data or b"") for content in event.contents.values())
 
 
+_RELEASES: Final = (Dispatched, McpForwarded)  # and the use of one that is taken later
+
+
 def _check_thaw(run: Run | None, sealed: list[Sealed], standing: Standing) -> None:
     """In the one place that every release passes, and in its order: none can come after the freeze that forbids it."""
-    if run is None or not standing.freezes or not any(isinstance(e.event.payload, Dispatched) for e in sealed):
+    if run is None or not standing.freezes or not any(isinstance(e.event.payload, _RELEASES) for e in sealed):
         return
     freeze = standing.frozen(run.id, run.blueprint)
     if freeze is not None:

@@ -15,6 +15,7 @@ from app.domain.errors import (
     AlreadyClaimed,
     Conflict,
     EngineUnavailable,
+    Frozen,
     HelmError,
     InvalidInput,
     NotFound,
@@ -23,15 +24,18 @@ from app.domain.errors import (
 )
 from app.domain.events import Draft
 from app.domain.ids import run_id, short_id
-from app.domain.payloads import Controlled, RunClosed, RunCreated, RunInterrupted, RunNoted, RunStarted
+from app.domain.payloads import Controlled, RunCreated, RunInterrupted, RunNoted, RunStarted
 from app.domain.policy import EVALUATOR
 from app.domain.reasons import Reason
 from app.domain.receipt import SYSTEM, Actor
 from app.domain.run import Action, Run
 from app.ports import Clock, Door, Exit, Library, Providers, RunFilter, Sandbox, Start, Workspaces
 from app.services.approvals import Approvals
+from app.services.endings import closing
 from app.services.gate import Gate
 from app.services.ledger import Ledger
+from app.services.slots import Slots
+from app.services.stillness import Stillness
 
 MAX_TASK: Final = 200_000
 MAX_TITLE: Final = 200
@@ -60,7 +64,7 @@ class Runs:
         self._ledger, self._gate, self._approvals, self._library = ledger, gate, approvals, library
         self._sandbox, self._door, self._workspaces, self._providers = sandbox, door, workspaces, providers
         self._clock = clock
-        self.slots_total = slots
+        self.slots, self.stillness = Slots(slots), Stillness(ledger, sandbox)
         self._blueprints: dict[str, Blueprint] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._killed: dict[str, tuple[str, ...]] = {}
@@ -72,18 +76,23 @@ class Runs:
     async def start(self, blueprint: str, *, by: str, task: str = "", title: str = "", budget_micro: int = 0) -> Run:
         """Create a run, durably; its container starts in the background.
 
-        Raises NotFound, InvalidInput, Conflict (no free slot), EngineUnavailable and BadConfig (each with the remedy),
-        LedgerUnavailable.
+        Raises NotFound, InvalidInput, Conflict (no free slot), Frozen, EngineUnavailable and BadConfig (each with the
+        remedy), LedgerUnavailable.
         """
         plan = self._library.blueprint(blueprint)
+        self._check_thaw(plan.name)
         task, title = task.strip() or plan.task, title.strip() or plan.title
         _check_order(task, title, budget_micro)
         await self._require_engine()
         upstreams = await self._providers.upstreams(plan)
         async with self._starting:
-            if self.slots_used() >= self.slots_total:
-                raise Conflict(f"all {self.slots_total} slots are in use; stop a run or wait until one ends")
-            run = await self._create(plan, task, title, budget_micro or plan.budget_micro, by)
+            run = run_id(self._clock.now_ms(), self._clock.entropy(10))
+            self.slots.take(run)
+            try:
+                await self._create(run, plan, task, title, budget_micro or plan.budget_micro, by)
+            except BaseException:
+                self.slots.leave(run)
+                raise
             self._blueprints[run] = plan
             self._spawn(run, self._launch(run, plan, upstreams))
         return await self.get(run)
@@ -122,9 +131,23 @@ class Runs:
             raise NotFound("there is no such run")
         return found
 
+    @property
+    def slots_total(self) -> int:
+        """How many runs may have a container that goes on."""
+        return self.slots.total
+
     def slots_used(self) -> int:
-        """Runs that have a container, or are getting one."""
-        return len(self._tasks)
+        """Runs that have a container, or are getting one; parked ones have given their slot back."""
+        return self.slots.used
+
+    def held(self) -> tuple[str, ...]:
+        """Runs that have a container, or are getting one; parked ones, too."""
+        return tuple(self._tasks)
+
+    def is_frozen(self, run: str) -> bool:
+        """Whether a held run is under a freeze."""
+        plan = self._blueprints.get(run)
+        return self._ledger.standing.frozen(run, plan.name if plan is not None else "") is not None
 
     def is_held(self, run: str) -> bool:
         """Whether the run has a container, or is getting one."""
@@ -147,7 +170,10 @@ class Runs:
         if plan is None:
             return False
         self._blueprints[run.id] = plan
-        await self._door.open(run.id, await self._providers.upstreams(plan))
+        await self._door.open(run.id, await self._providers.upstreams(plan), frozen=self.is_frozen(run.id))
+        await self.stillness.settle(run.id)
+        if not run.parked:
+            self.slots.keep(run.id)
         self._spawn(run.id, self._watch(run.id))
         return True
 
@@ -156,7 +182,7 @@ class Runs:
         for run in list(self._tasks):
             plan = self._blueprints.get(run)
             if plan is not None:
-                await self._door.open(run, await self._providers.upstreams(plan))
+                await self._door.open(run, await self._providers.upstreams(plan), frozen=self.is_frozen(run))
 
     async def interrupt(self, run: Run, reason: str, message: str) -> None:
         """Say that a run lost its container: questions are withdrawn, open effects become unknown; it stays open."""
@@ -199,9 +225,8 @@ class Runs:
 
     # --- the life of one container -----------------------------------------------------------------------------------
 
-    async def _create(self, plan: Blueprint, task: str, title: str, budget_micro: int, by: str) -> str:
+    async def _create(self, run: str, plan: Blueprint, task: str, title: str, budget_micro: int, by: str) -> None:
         bundle = self._library.bundle(plan.policy)
-        run = run_id(self._clock.now_ms(), self._clock.entropy(10))
         for _ in range(_TRIES):
             last = await self._ledger.read.runs(RunFilter(limit=1))
             payload = RunCreated(
@@ -221,13 +246,13 @@ class Runs:
                 await self._ledger.record(run, Draft(payload, Actor("human", by, "client")))
             except AlreadyClaimed:
                 continue  # another start took this number
-            return run
+            return
         raise Conflict("too many runs are being started at once; try again")
 
     async def _launch(self, run: str, plan: Blueprint, upstreams: Any) -> None:
         try:
             workspace = await self._workspaces.create(run, plan.seed)
-            folder = await self._door.open(run, upstreams)
+            folder = await self._door.open(run, upstreams, frozen=self.is_frozen(run))
             spec = Start(
                 run=run,
                 lease=1,
@@ -241,6 +266,8 @@ class Runs:
             await self._ledger.record(run, Draft(RunStarted(container, image, spec.lease)))
             if (await self.get(run)).stopping:
                 await self.end_container(run)  # a person said stop while the container was being made
+            elif self.is_frozen(run):
+                await self.stillness.settle(run)  # or froze it
         except HelmError as error:
             log.warning("run.not_started", run=run, code=error.code, reason=error.message)
             await self._close(run, Exit(-1, False, error.message))
@@ -259,7 +286,7 @@ class Runs:
     async def _close(self, run: str, ended: Exit) -> None:
         """The one ending of a run: nothing can leave any more, everything open gets an ending, the log is closed."""
         await self._door.close(run)
-        self._tasks.pop(run, None)  # the container is gone: its slot is free
+        self._let_go_of(run)  # the container is gone: its slot is free
         await self._let_settle(run)
         await self.settle(run, recovered=False, keep=())
         for _ in range(_TRIES):
@@ -267,13 +294,25 @@ class Runs:
             if not found.live:
                 break
             try:
-                await self._ledger.record(run, Draft(self._closing(found, ended)), expect=found.run_seq)
+                last = closing(found, ended, self._killed.get(run, ()))
+                await self._ledger.record(run, Draft(last), expect=found.run_seq)
             except SequenceMismatch:
                 await self.settle(run, recovered=False, keep=())
                 continue
             except RunEnded:
                 break
         self._blueprints.pop(run, None)
+        self.stillness.forget(run)
+
+    def _let_go_of(self, run: str) -> None:
+        self._tasks.pop(run, None)
+        self.slots.leave(run)
+
+    def _check_thaw(self, blueprint: str) -> None:
+        freeze = self._ledger.standing.frozen("", blueprint)
+        if freeze is not None:
+            what = f"the blueprint {freeze.target}" if freeze.target else "everything"
+            raise Frozen(f"{freeze.by} froze {what} at {freeze.ts}; no run starts until that is lifted: helm unfreeze")
 
     async def _let_settle(self, run: str) -> None:
         """Give the door a moment to report how the connections ended that were just cut."""
@@ -286,20 +325,6 @@ class Runs:
                         return
         except TimeoutError:
             return
-
-    def _closing(self, run: Run, ended: Exit) -> RunClosed:
-        status, reason, message = _ending(run, ended)
-        return RunClosed(
-            status=status,
-            reason_code=reason,
-            message=message[:2_000],
-            count=run.run_seq + 1,
-            spent_micro=run.spent_micro,
-            input_tokens=run.input_tokens,
-            output_tokens=run.output_tokens,
-            tool_calls=run.tool_calls,
-            killed=self._killed.get(run.id, ())[:200],
-        )
 
     async def _require_engine(self) -> None:
         status = await self._sandbox.probe()
@@ -320,7 +345,7 @@ class Runs:
         except Exception:  # supervisor: one run's fault must not end the others, and is shown in the log
             log.exception("run.supervisor", run=run)
         finally:
-            self._tasks.pop(run, None)
+            self._let_go_of(run)
 
     def _spawn_aside(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -347,17 +372,3 @@ def _check_order(task: str, title: str, budget_micro: int) -> None:
 def _is_unused(action: Action) -> bool:
     """A release of an MCP call that nobody has forwarded: the gateway takes it, durably, before it forwards."""
     return action.door == "mcp" and action.executor == "gateway" and not action.forwarded
-
-
-def _ending(run: Run, ended: Exit) -> tuple[Any, str, str]:
-    """Status, reason code and words of a run's end, from what the log and the container say."""
-    if run.stopping:
-        return "cancelled", Reason.RUN_STOPPED.value, "Stopped by a person."
-    if run.interrupted:
-        return "failed", run.interrupted, run.message
-    if run.result == "complete":
-        return "complete", Reason.COMPLETED.value, run.message
-    if run.result == "failed":
-        return "failed", Reason.AGENT_FAILED.value, run.message
-    why = "out of memory" if ended.oom else ended.reason or f"exit code {ended.code}"
-    return "failed", Reason.AGENT_FAILED.value, f"The container ended before the agent was done: {why}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.domain.blueprint import Blueprint
-from app.domain.errors import AlreadyClaimed, InvalidInput, RunEnded
+from app.domain.errors import AlreadyClaimed, Frozen, InvalidInput, RunEnded
 from app.domain.events import Draft
 from app.domain.payloads import McpForwarded
 from app.domain.reasons import Reason
@@ -97,7 +97,7 @@ class ToolCalls:
             refs = {"intent": action.intent, "dispatch": action.dispatch}
             try:
                 await self._ledger.record(run, Draft(McpForwarded(action.id, server, tool), refs=refs))
-            except (AlreadyClaimed, RunEnded):
+            except (AlreadyClaimed, Frozen, RunEnded):
                 continue
             return action
         return None

@@ -36,7 +36,7 @@ class Unprocessable(InvalidInput):
 async def body_of(request: Req, schema: str) -> Mapping[str, Any]:
     """The request's JSON, checked. Raises InvalidInput (400), TooLarge (413), Unprocessable (422)."""
     data = await request.body()
-    if not data and not REQUESTS[schema]["required"]:
+    if not data and not REQUESTS[schema].get("required"):
         return {}
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":

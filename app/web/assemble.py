@@ -24,8 +24,10 @@ from app.domain.payloads import (
     RunInterrupted,
     RunnerConnected,
     RunNoted,
+    RunParked,
     RunResulted,
     RunStarted,
+    RunUnparked,
     SteeringDelivered,
     SteeringSeen,
     TurnEnded,
@@ -113,6 +115,16 @@ def _connected(line: Timeline, event: Event, p: RunnerConnected) -> list[Change]
 
 def _interrupted(line: Timeline, event: Event, p: RunInterrupted) -> list[Change]:
     return _notice(event, f"Interrupted: {p.message}", Tone.NEED, remedy_of(p.reason_code))
+
+
+def _parked(line: Timeline, event: Event, p: RunParked) -> list[Change]:
+    if p.reason == "slot":
+        return _notice(event, "It can go on, and waits for a free slot", Tone.NEED)
+    return _notice(event, "Parked: all of it waits for you; its slot is free for others", Tone.NEED)
+
+
+def _unparked(line: Timeline, event: Event, p: RunUnparked) -> list[Change]:
+    return _notice(event, "It goes on again, in a slot")
 
 
 def _turn_started(line: Timeline, event: Event, p: TurnStarted) -> list[Change]:
@@ -279,6 +291,8 @@ _DRAW: Final[dict[type, Draw]] = {
     RunStarted: _started,
     RunnerConnected: _connected,
     RunInterrupted: _interrupted,
+    RunParked: _parked,
+    RunUnparked: _unparked,
     TurnStarted: _turn_started,
     TurnEnded: _turn_ended,
     ModelOutput: _said,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.web import openapi_gate, openapi_people
+from app.web import openapi_freeze, openapi_gate, openapi_people
 from app.web.openapi_words import COUNT, FLAG, ID, SEQ, TEXT, TEXTS, Operation, Schema, closed, list_of, opened, ref
 
 REQUESTS: Final[dict[str, Schema]] = {
@@ -26,6 +26,7 @@ REQUESTS: Final[dict[str, Schema]] = {
     "Empty": closed(),
     **openapi_gate.REQUESTS,
     **openapi_people.REQUESTS,
+    **openapi_freeze.REQUESTS,
 }
 
 ANSWERS: Final[dict[str, Schema]] = {
@@ -82,6 +83,7 @@ ANSWERS: Final[dict[str, Schema]] = {
     "Ticket": opened(ticket=TEXT),
     **openapi_gate.ANSWERS,
     **openapi_people.ANSWERS,
+    **openapi_freeze.ANSWERS,
 }
 
 _OPERATIONS: Final[tuple[Operation, ...]] = (
@@ -106,6 +108,7 @@ _OPERATIONS: Final[tuple[Operation, ...]] = (
     ("get", "/log", "The head of the log", {}, "", 200, "Head"),
     *openapi_gate.OPERATIONS,
     *openapi_people.OPERATIONS,
+    *openapi_freeze.OPERATIONS,
 )
 
 _ERRORS: Final = {

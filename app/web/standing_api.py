@@ -88,27 +88,25 @@ async def list_tools(request: Req) -> Json:
 async def show_tool(request: Req, server: FromPath[str], tool: FromPath[str]) -> Json:
     """A tool and both of its documents."""
     tools = web_of(request).services.tools
+    pin = tools.known(server, tool)
     before, after = await tools.diff(server, tool)
-    return Response({**tool_json(tools.known(server, tool)), "before": before, "after": after})
+    hints = list(await tools.hints(server, tool))
+    return Response({**tool_json(pin), "before": before, "after": after, "hints": hints})
 
 
 @post(f"{ROOT}/tools/{{server:str}}/{{tool:str}}/accept", status_code=200)
 async def accept_tool(request: Req, server: FromPath[str], tool: FromPath[str]) -> Json:
     """Pin what the tool says now."""
-    body = await body_of(request, "DecideTool")
-    pin = await web_of(request).services.tools.accept(
-        server, tool, by=viewer_of(request).account, digest=body.get("digest", "")
-    )
+    body, by = await body_of(request, "DecideTool"), viewer_of(request).account
+    pin = await web_of(request).services.tools.accept(server, tool, by=by, digest=body.get("digest", ""))
     return Response(tool_json(pin))
 
 
 @post(f"{ROOT}/tools/{{server:str}}/{{tool:str}}/reject", status_code=200)
 async def reject_tool(request: Req, server: FromPath[str], tool: FromPath[str]) -> Json:
     """Keep the tool out."""
-    body = await body_of(request, "DecideTool")
-    pin = await web_of(request).services.tools.reject(
-        server, tool, by=viewer_of(request).account, digest=body.get("digest", "")
-    )
+    body, by = await body_of(request, "DecideTool"), viewer_of(request).account
+    pin = await web_of(request).services.tools.reject(server, tool, by=by, digest=body.get("digest", ""))
     return Response(tool_json(pin))
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from app.web.rows import Tone
 from app.web.views import InboxPage, Notice, RunPage, RunsPage, Shell
+from app.web.views_rules import FreezePage, GrantsPage, PoliciesPage, PolicyEditPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,4 +179,17 @@ class ErrorPage:
     shell: Shell | None = None
 
 
-Page = InboxPage | RunsPage | RunPage | BlueprintsPage | EvidencePage | SettingsPage | LoginPage | ErrorPage
+Page = (
+    InboxPage
+    | RunsPage
+    | RunPage
+    | BlueprintsPage
+    | PoliciesPage
+    | PolicyEditPage
+    | GrantsPage
+    | FreezePage
+    | EvidencePage
+    | SettingsPage
+    | LoginPage
+    | ErrorPage
+)

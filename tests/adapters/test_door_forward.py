@@ -47,8 +47,6 @@ async def test_the_servers_paths_pass_with_the_runs_identity(door: World, target
 @pytest.mark.parametrize(
     "target",
     [
-        "/door/egress",
-        "/door/model/end",
         "/gateway",
         "/gate/../door/model",
         "/gate/%2e%2e/door/model",
@@ -57,7 +55,6 @@ async def test_the_servers_paths_pass_with_the_runs_identity(door: World, target
         "/GATE",
         "/runner\\hello",
         "/mcp/./x",
-        "/api/v1/runs",
         "/healthz",
         "/?/gate",
     ],

@@ -193,8 +193,6 @@ async def test_a_gateway_that_is_gone_is_an_overload_that_asks_to_retry(door: Wo
         "/openai/v1/files",
         "/openai/v1/fine_tuning/jobs",
         "/v1/messages",
-        "/door/model",
-        "/door/model/end",
         "/",
     ],
 )

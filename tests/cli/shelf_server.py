@@ -43,6 +43,12 @@ class Shelf:
             ended.set_result(Exit(137, False, "killed"))
         return ("1 runner", "7 claude")
 
+    async def pause(self, run: str) -> None:
+        """Nothing goes on in a name."""
+
+    async def unpause(self, run: str) -> None:
+        """Nor does it now."""
+
     async def live(self) -> dict[str, int]:
         return self._kept()
 
