@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from app.web import api, approvers_api, freeze_api, gate_api, people_api, standing_api
+from app.web import api, approvers_api, freeze_api, gate_api, people_api, policy_api, standing_api
 
 ROUTES: Final[tuple[Any, ...]] = (
     *api.ROUTES,
@@ -13,4 +13,5 @@ ROUTES: Final[tuple[Any, ...]] = (
     *freeze_api.ROUTES,
     *people_api.ROUTES,
     *approvers_api.ROUTES,
+    *policy_api.ROUTES,
 )
