@@ -120,7 +120,7 @@ async def test_a_sub_agent_of_a_sub_agent_is_told_with_the_one_that_started_it_b
 
 
 def _tells(each: Json, event: Json) -> bool:
-    return each["at"] == "event" and each["event"] == event
+    return bool(each["at"] == "event" and each["event"] == event)
 
 
 async def test_a_sub_agents_denied_call_does_not_run(stage: Stage) -> None:
