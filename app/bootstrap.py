@@ -24,7 +24,9 @@ from app.adapters.door_watch import DoorWatch
 from app.adapters.file_marks import WorkspaceMarks
 from app.adapters.keys import make_signer, read_secret, signer, write_secret
 from app.adapters.listeners import listener, stopped, unix_socket, until_started
+from app.adapters.passkeys import WebauthnPasskeys
 from app.adapters.policies_live import LiveLibrary
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.providers import DEMO_KEY_FILE, ProviderDirectory, set_key
 from app.adapters.sandbox import Containers, Folders
 from app.adapters.sqlite.connection import lock_file
@@ -46,6 +48,7 @@ from app.domain.signing import Signer, Verifier, sha256
 from app.gateway.app import create_gateway_app
 from app.ports import RunFilter, Sandbox
 from app.services.approvals import Approvals
+from app.services.approver_keys import ApproverKeys
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.evidence import EvidenceDesk
@@ -58,8 +61,9 @@ from app.services.modelcalls import ModelCalls
 from app.services.notices import Notices
 from app.services.parking import Parking
 from app.services.policies import PolicyWatch
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
-from app.services.proofs import NoProofs
+from app.services.proofs import KeyProofs
 from app.services.recovery import recover
 from app.services.runs import Runs
 from app.services.selfapprovals import SelfApprovals
@@ -219,7 +223,7 @@ def build_services(
     marks = WorkspaceMarks(settings.home / "workspaces")
     gate = Gate(ledger, library, clock, marks, tools)
     steering = SteeringDesk(ledger, clock)
-    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
+    approvals = Approvals(ledger, gate, clock, marks, KeyProofs(ledger, sorted(settings.pages)), steering)
     folders = Folders(Workspaces(settings.home / "workspaces"))
     runs = Runs(ledger, gate, approvals, library, sandbox, door, folders, providers, clock, settings.slots)
     return Services(
@@ -229,7 +233,9 @@ def build_services(
         approvals=approvals,
         bulk=BulkDesk(approvals, clock),
         grants=Grants(ledger, gate),
+        approver_keys=ApproverKeys(ledger, WebauthnPasskeys(), clock, sorted(settings.pages)),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(settings.policies)),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         tools=tools,

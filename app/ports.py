@@ -117,6 +117,10 @@ class LogReader(Protocol):
         """Micro-dollars spent by outcomes recorded at or after a time."""
         ...
 
+    async def rule_hits(self) -> Mapping[tuple[str, str], int]:
+        """How many intents each rule has decided: (policy bundle of the run, rule) -> count."""
+        ...
+
     async def size(self) -> int: ...
 
 
@@ -262,6 +266,27 @@ class ProofCheck(Protocol):
 
     def check(self, proof: Proof, statement: bytes, account: str) -> str:
         """The id of the enrolled key that signed it. Raises Forbidden, with the remedy."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A passkey as a browser has just made it: its id, and its public key in the one COSE form."""
+
+    id: bytes
+    public: bytes
+
+
+class Passkeys(Protocol):
+    """The making of passkeys; what they sign later is the domain's to check."""
+
+    def options(self, account: str, origin: str, challenge: bytes, known: Sequence[bytes]) -> Mapping[str, Any]:
+        """What the page hands to the browser, as JSON. `known`: credentials that the person has already."""
+        ...
+
+    def credential(self, response: str, challenge: bytes, origins: Sequence[str]) -> Credential:
+        """The credential in a browser's answer, made on one of these pages by a person who was verified. Raises
+        InvalidInput."""
         ...
 
 

@@ -26,6 +26,9 @@ SETTINGS: Final[dict[str, tuple[str, str]]] = {
     "HELM_LOG": ("warning", "level of the server's own messages: debug, info, warning, error"),
 }
 
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+_ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -60,6 +63,21 @@ class Settings:
         """Where a person on this machine finds the dashboard."""
         host = "localhost" if self.host in ("127.0.0.1", "::1", "0.0.0.0", "::") else self.host  # noqa: S104 - compared
         return f"http://{host}:{self.port}"
+
+    @property
+    def local_names(self) -> frozenset[str]:
+        """Host and port of the listener, under every name that reaches it on this machine."""
+        names = {f"{name}:{self.port}" for name in ("localhost", "127.0.0.1", "[::1]")}
+        if self.host not in (*_LOOPBACK, *_ANYWHERE):
+            names.add(f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
+        return frozenset(names)
+
+    @property
+    def pages(self) -> frozenset[str]:
+        """The origins under which the dashboard is served. Behind Caddy with its own certificates the browser says
+        plain "localhost"; a public name is in HELM_ORIGINS."""
+        outside = self.origins or ("https://localhost",)
+        return frozenset({f"http://{name}" for name in self.local_names} | {origin.lower() for origin in outside})
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

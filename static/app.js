@@ -2,38 +2,6 @@
 // in live need no wiring of their own. Loaded last; plain modern JavaScript, no build, nothing evaluated.
 "use strict";
 
-// --- the card: Allow only after the end of the payload was on screen --------------------------------------------------
-let watcher = null;
-function gate() {
-  const foot = one("[data-foot]");
-  const allow = one("[data-allow]", foot || document);
-  const end = one("[data-payload-end]");
-  if (!allow || !end || !allow.disabled || end.dataset.watched) { if (end?.dataset.seen && allow) openGate(foot, allow); return; }
-  end.dataset.watched = "1";
-  watcher?.disconnect();
-  watcher = new IntersectionObserver((entries) => {
-    if (!entries.some((entry) => entry.isIntersecting && entry.intersectionRatio >= 0.9)) return;
-    end.dataset.seen = "1";
-    watcher.disconnect();
-    const now = one("[data-foot]");
-    openGate(now, now && one("[data-allow]", now));
-  }, { root: one("[data-card-scroll]"), threshold: [0.9, 1] });
-  watcher.observe(end);
-}
-function openGate(foot, allow) {
-  if (!foot || !allow) return;
-  allow.disabled = false;
-  foot.dataset.seen = "1";
-}
-function denyBox(button, show) {
-  const box = button.closest(".acts, .ask");
-  const form = one(".denybox", box);
-  form.hidden = !show;
-  box.classList.toggle("denying", show);
-  one("[data-deny]", box)?.setAttribute("aria-expanded", String(show));
-  (show ? one("input[name=reason]", form) : one("[data-deny]", box))?.focus();
-}
-
 // --- steering ------------------------------------------------------------------------------------------------------
 function steerState() {
   const form = one("#steer");
@@ -111,14 +79,14 @@ function step(by) {
 }
 function keys(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || one("dialog[open]")) return;
-  const inField = event.target.closest("input:not([type=radio]), textarea, select");
-  if (event.key === "Escape" && event.target.closest(".denybox")) { event.preventDefault(); denyBox(event.target, false); return; }
+  const inField = event.target.closest("input:not([type=radio]):not([type=checkbox]), textarea, select");
+  if (event.key === "Escape" && event.target.closest(".panelbox")) { event.preventDefault(); panel(event.target, ""); return; }
   if (event.key === "Escape" && inField) { event.target.blur(); return; }
   if (inField) {
     if (event.key === "Enter" && !event.shiftKey && event.target.matches("#steer textarea")) { event.preventDefault(); event.target.form.requestSubmit(); }
     return;
   }
-  const going = Date.now() - chord < 1000 ? { i: "/inbox", r: "/runs", b: "/blueprints" }[event.key] : null;
+  const going = Date.now() - chord < 1000 ? { i: "/inbox", r: "/runs", b: "/blueprints", p: "/policies" }[event.key] : null;
   chord = event.key === "g" ? Date.now() : 0;
   if (going) { location.assign(going); return; }
   const actions = {
@@ -126,6 +94,9 @@ function keys(event) {
     k: () => step(-1),
     a: () => { const allow = one("[data-allow]"); if (allow?.offsetParent) { if (allow.disabled) toast("Scroll to the end of the payload first."); else allow.click(); } },
     d: () => all("[data-deny]").find((node) => node.offsetParent)?.click(),
+    e: () => { const edit = all("[data-panel-open=edit]").find((node) => node.offsetParent); if (edit?.disabled) toast("Scroll to the end of the payload first."); else edit?.click(); },
+    x: pickCurrent,
+    A: openBulk,
     n: () => scroller() && jump(".ask[data-open]"),
     "/": () => (all("[data-filter], .nav .find input").find((node) => node.offsetParent) || one("#steer textarea"))?.focus(),
     "?": () => openDialog("keys"),
@@ -140,14 +111,21 @@ document.addEventListener("click", (event) => {
   let node;
   if (hit("[data-theme-switch]")) setTheme(themes[(themes.indexOf(theme()) + 1) % 3]);
   else if ((node = hit("[data-dialog]"))) openDialog(node.dataset.dialog);
-  else if ((node = hit("[data-deny]"))) denyBox(node, one(".denybox", node.closest(".acts, .ask")).hidden);
-  else if ((node = hit("[data-deny-cancel]"))) denyBox(node, false);
+  else if ((node = hit("[data-panel-open]"))) panel(node, one(`.panelbox[data-panel="${node.dataset.panelOpen}"]`, boxOf(node)).hidden ? node.dataset.panelOpen : "");
+  else if ((node = hit("[data-panel-close]"))) panel(node, "");
+  else if ((node = hit("[data-sign-go]"))) signAndSend(node);
+  else if (hit("[data-picking]")) picking();
+  else if (hit("[data-pick-none]")) { picked.clear(); showPicked(); }
+  else if (hit("[data-bulk-open]")) openBulk();
+  else if ((node = hit("[data-dialog-close]"))) node.closest("dialog").close();
+  else if ((node = hit("[data-hold-close]"))) node.closest(".hold").replaceChildren();
   else if (hit("[data-deny-say]")) denyAndSay();
   else if ((node = hit("[data-jump]"))) jump(node.dataset.jump);
   else if ((node = hit("[role=tab]"))) showTab(node.dataset.tab);
   else if ((node = hit("[data-copy]"))) copy(document.getElementById(node.dataset.copy));
   else if (hit("#new-rows")) toEnd();
   else if ((node = hit("dialog")) && node === event.target) node.close();
+  for (const menu of all("details.menu[open], details.sure[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 document.addEventListener("keydown", keys);
 document.addEventListener("keydown", (event) => {
@@ -160,21 +138,35 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-theme-choice]")) setTheme(event.target.value);
   if (event.target.matches("#steer input[name=mode]")) steerState();
+  if (event.target.matches("[data-pick]")) pick(event.target.dataset.pick, event.target.checked);
 });
-document.addEventListener("input", (event) => { if (event.target.matches("#steer textarea")) grow(event.target); });
+document.addEventListener("input", (event) => {
+  if (event.target.matches("#steer textarea")) grow(event.target);
+  const edit = event.target.closest(".panelbox[data-panel=edit]");
+  if (edit) one("[data-edit-go]", edit).disabled = true;
+});
 document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.target.closest(".olderbox")) { const box = scroller(); box.dataset.height = box.scrollHeight; box.dataset.top = box.scrollTop; }
 });
 document.addEventListener("htmx:beforeSwap", (event) => {
   // The socket may tell more of an answer before the answer itself comes back: the older word does not win.
   const foot = event.detail.target;
+  const { xhr } = event.detail;
+  // What was refused comes back as the card's foot, with everything that was typed.
+  if (xhr.status >= 400 && xhr.status !== 401 && foot?.dataset?.foot && /^text\/html/.test(xhr.getResponseHeader("content-type") || "")) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  }
   if (!foot?.dataset?.foot) return;
+  if (event.detail.requestConfig?.verb === "get" && typing(foot)) { foot.dataset.stale = "1"; event.detail.shouldSwap = false; return; }
   const rank = Number(/data-rank="(\d)"/.exec(event.detail.xhr.responseText)?.[1]);
   if (!foot.isConnected || rank < Number(foot.dataset.rank)) event.detail.shouldSwap = false;
 });
 document.addEventListener("htmx:afterSwap", (event) => {
   const foot = event.detail.target?.dataset?.foot;
   if (foot) fate(one("[data-foot]"));
+  if (event.detail.target?.id === "hold") held(event.detail.target);
+  editState(event.detail.target);
   const box = scroller();
   if (box?.dataset.height && one("#older")) {
     box.scrollTop = box.scrollHeight - Number(box.dataset.height) + Number(box.dataset.top);
@@ -188,8 +180,9 @@ document.addEventListener("htmx:afterRequest", (event) => {
   const form = event.target.closest?.("form");
   if (!event.detail.successful || !form) return;
   if (form.id === "steer") { form.reset(); form.elements.client_id.value = ""; grow(form.elements.text); steerState(); }
+  if ("resets" in form.dataset) { form.reset(); form.closest("details").open = false; }
   if (form.dataset.closes) document.getElementById(form.dataset.closes)?.close();
-  if (form.matches(".ask .denybox")) { const box = form.closest(".ask"); form.hidden = true; box?.classList.remove("denying"); }
+  if (form.matches(".ask .denybox")) { const box = form.closest(".ask"); form.hidden = true; box?.classList.remove("busy"); }
 });
 document.addEventListener("htmx:responseError", (event) => {
   if (event.detail.xhr.status === 401) live.signedOut(); else toast(reasonOf(event.detail.xhr));

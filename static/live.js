@@ -118,8 +118,7 @@ function swap(old, html) {
   if (!fresh) return;
   const open = one(":scope > details[open]", old);
   if (old.dataset.part && old.outerHTML === fresh.outerHTML) return; // nothing moved, nothing to read out again
-  const typing = one(".denybox:not([hidden])", old);
-  if (typing && one(".denybox", fresh)) return; // still open for an answer: do not take the words from under the pen
+  if (typing(old) && one(".panelbox", fresh)) return; // still open for an answer: do not take the words from under the pen
   if (Number(fresh.dataset.rank) < Number(old.dataset.rank)) return; // an answer goes only forward
   old.replaceWith(fresh);
   wake(fresh);
@@ -268,6 +267,7 @@ const live = {
 function afterChange() {
   steerState();
   gate();
+  showPicked();
   const key = one("[data-card]")?.dataset.card;
   for (const item of all("#inbox-list .it")) {
     if (item.dataset.key === key) item.setAttribute("aria-current", "true"); else item.removeAttribute("aria-current");

@@ -160,6 +160,10 @@ class MemoryReader:
     async def spent_since(self, ts: str) -> int:
         return sum(a.cost_micro for a in self._store.actions.values() if a.ended_ts >= ts)
 
+    async def rule_hits(self) -> Mapping[tuple[str, str], int]:
+        decided = [(self._store.runs[a.run].policy, a.rule) for a in self._store.actions.values() if a.rule]
+        return {key: decided.count(key) for key in decided}
+
     async def size(self) -> int:
         return len(self._store.sealed)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from app.adapters.file_marks import WorkspaceMarks
+from app.adapters.passkeys import WebauthnPasskeys
 from app.adapters.policies import load_library
+from app.adapters.policy_folder import DiskPolicyFolder
 from app.adapters.sqlite.check import check_log
 from app.adapters.sqlite.reader import SqliteReader
 from app.adapters.sqlite.store import SqliteStore
@@ -30,6 +32,7 @@ from app.domain.run import Action, Run
 from app.domain.signing import Signer
 from app.ports import EngineStatus, Exit, Library, Start
 from app.services.approvals import Approvals
+from app.services.approver_keys import ApproverKeys
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.evidence import EvidenceDesk
@@ -41,8 +44,9 @@ from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.notices import Notices
 from app.services.parking import Parking
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
-from app.services.proofs import NoProofs
+from app.services.proofs import KeyProofs
 from app.services.replies import Reply
 from app.services.runs import Runs
 from app.services.selfapprovals import SelfApprovals
@@ -55,6 +59,7 @@ from app.settings import ROOT
 from tests.fakes import MemoryReader, MemoryStore
 
 SEED = b"h" * 32
+ORIGINS = ("https://helm.example", "http://localhost:8400")
 DIGEST = "sha256:" + "0" * 64
 LIBRARY = load_library(ROOT / "policies")
 TOOLS = load_tools(ROOT / "policies" / "tools")
@@ -293,6 +298,12 @@ def _log(home: Path, memory: MemoryStore | None) -> tuple[MemoryStore | SqliteSt
     return SqliteStore(home / "helm.db"), SqliteReader(home / "helm.db")
 
 
+def _policies(home: Path) -> Path:
+    """A house that has policies of its own edits those."""
+    own = home / "policies"
+    return own if own.is_dir() else ROOT / "policies"
+
+
 def _services(
     home: Path, ledger: Ledger, sandbox: ShelfSandbox, door: NotedDoor, clock: HandClock, slots: int, library: Library
 ) -> Services:
@@ -300,7 +311,7 @@ def _services(
     marks = WorkspaceMarks(home / "workspaces")
     gate = Gate(ledger, library, clock, marks, tools)
     steering = SteeringDesk(ledger, clock)
-    approvals = Approvals(ledger, gate, clock, marks, NoProofs(), steering)
+    approvals = Approvals(ledger, gate, clock, marks, KeyProofs(ledger, ORIGINS), steering)
     providers = NoProviders()
     runs = Runs(ledger, gate, approvals, library, sandbox, door, NoFolders(), providers, clock, slots)
     return Services(
@@ -310,7 +321,9 @@ def _services(
         approvals=approvals,
         bulk=BulkDesk(approvals, clock, hold_s=0.05),
         grants=Grants(ledger, gate),
+        approver_keys=ApproverKeys(ledger, WebauthnPasskeys(), clock, ORIGINS),
         evidence=EvidenceDesk(ledger),
+        policies=PolicyDesk(ledger, DiskPolicyFolder(_policies(home))),
         steering=steering,
         tool_calls=ToolCalls(ledger, gate, approvals, runs.blueprint_of),
         tools=tools,

@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from app import __version__
-from app.cli import PROGRAMS, demo, freeze, grants, inbox, notices, people, runs
+from app.cli import PROGRAMS, demo, freeze, grants, inbox, notices, people, runs, tools
 from app.cli.api import Api, rows_of
 from app.cli.exits import HELP, NEGATIVE, OK, run_program
 from app.cli.output import ago, money, out, print_json, safe, show, styled, table
@@ -150,6 +150,7 @@ app.command("watch")(runs.watch)
 app.add_typer(inbox.app, name="inbox")
 app.add_typer(grants.app, name="grants")
 app.add_typer(notices.app, name="notices")
+app.add_typer(tools.app, name="tools")
 app.command("steer")(runs.steer)
 app.command("stop")(runs.stop)
 app.command("freeze")(freeze.freeze)
@@ -176,6 +177,7 @@ _elsewhere("login-link", "A new one-time login link.")
 _elsewhere("token", "A new token for the API.")
 _elsewhere("verify-log", "Check every line of the log again.")
 _elsewhere("rebuild", "Make the lists that are derived from the log again.")
+_elsewhere("approver", "Keys with which you sign answers: enroll, list, revoke.")
 _elsewhere("policy", "Policy bundles: lint, test, explain, backtest.")
 
 

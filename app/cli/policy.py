@@ -18,7 +18,9 @@ from app.cli.output import out, print_json, safe
 from app.cli.policy_backtest import backtest
 from app.cli.policy_explain import explain
 from app.cli.policy_log import Json
+from app.cli.policy_schemas import SCHEMAS_HELP, gather
 from app.cli.policy_seal import sign, verify
+from app.domain.canonical import Json as JsonValue
 from app.domain.errors import BadPolicy
 from app.domain.expressions import ENGINE, INTERPRETED
 from app.domain.policy import Bundle
@@ -34,11 +36,14 @@ Target = Annotated[str, typer.Argument(metavar="[BUNDLE|PATH]", help="A bundle's
 def lint(
     bundle: Target = "",
     strict: Annotated[bool, typer.Option("--strict", help="A warning is an error too.")] = False,
+    schemas: Annotated[Path | None, typer.Option("--schemas", metavar="FILE", help=SCHEMAS_HELP)] = None,
+    from_log: Annotated[bool, typer.Option("--from-log", help="Take the schemas that are pinned in the log.")] = False,
     as_json: Json = False,
 ) -> int:
     """Say what is wrong with bundles: file, line, column, reason. Exit 1 when there is an error."""
     folders = _folders(bundle)
-    found = {str(folder): _lint(folder) for folder in folders}
+    known = gather(schemas, from_log)
+    found = {str(folder): _lint(folder, known) for folder in folders}
     findings = [finding for rows in found.values() for finding in rows]
     bad = [finding for finding in findings if strict or finding.level == ERROR]
     if as_json:
@@ -133,12 +138,13 @@ def _folders(target: str) -> list[Path]:
     raise Failure(f"there is no bundle {target[:100]!r} in {library}, and no such folder", USAGE)
 
 
-def _lint(folder: Path) -> list[Finding]:
+def _lint(folder: Path, schemas: dict[str, JsonValue]) -> list[Finding]:
     try:
         bundle, texts, cases = load_bundle(folder, read_settings(os.environ).policies)
     except BadPolicy as error:
         return [load_finding(error.message)]
-    return [finding for finding in lint_bundle(bundle, texts, cases) if finding.file.startswith(f"{folder}/")]
+    found = lint_bundle(bundle, texts, cases, schemas)
+    return [finding for finding in found if finding.file.startswith(f"{folder}/")]
 
 
 def _check(folder: Path) -> Checked:

@@ -35,8 +35,6 @@ from app.web.views_plain import Check, KeyStatus
 
 CLI_FILE: Final = "cli.json"
 CLI_TOKEN: Final = "helm cli"  # noqa: S105 - its name, not its secret
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-_ANYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +118,9 @@ def local_url(settings: Settings) -> str:
 def web_settings(settings: Settings) -> WebSettings:
     """What the dashboard is told: under which names it is reached, its secret, its files."""
     names = {urlsplit(origin).netloc.lower() for origin in settings.origins}
-    local = {f"{name}:{settings.port}" for name in ("localhost", "127.0.0.1", "[::1]")}
-    if settings.host not in (*_LOOPBACK, *_ANYWHERE):
-        local.add(f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}")
-    # Behind Caddy with its own certificates the browser says plain "localhost"; a public name is in HELM_ORIGINS.
-    outside = settings.origins or ("https://localhost",)
     return WebSettings(
-        hosts=frozenset(names | local | {"localhost"}),
-        origins=frozenset({f"http://{name}" for name in local} | {origin.lower() for origin in outside}),
+        hosts=frozenset(names | settings.local_names | {"localhost"}),
+        origins=settings.pages,
         secret=ensure_secret(settings.keys / "web.secret"),
         templates=ROOT / "templates",
         static=ROOT / "static",

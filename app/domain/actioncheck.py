@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from app.domain.approval import binding_of
 from app.domain.canonical import canonical_bytes, strict_loads, unb64
 from app.domain.errors import InvalidInput
+from app.domain.keycheck import check_answer
 from app.domain.logreport import Findings
 from app.domain.payloads import (
     ApprovalDecided,
@@ -41,6 +42,7 @@ class Question:
     asked: ApprovalRequested
     action: Deed
     answers: dict[str, str] = field(default_factory=dict)  # approver -> approve | deny
+    keys: set[str] = field(default_factory=set)  # that signed them
 
 
 @dataclass(slots=True)
@@ -81,6 +83,7 @@ class RunActions:
     policies: set[str]
     run: str = ""
     blueprint: str = ""
+    opened_by: str = ""
     standing: Standing = field(default_factory=Standing)  # as of the receipt before the one that is applied
     deeds: dict[str, Deed] = field(default_factory=dict)
     known: dict[str, Named] = field(default_factory=dict)  # receipt id -> its kind and action
@@ -215,7 +218,7 @@ class RunActions:
         question.answers[p.approver] = p.decision
         if p.edited is not None and p.decision == "approve":
             deed.args = p.edited.digest
-        self._person(receipt, p, deed)
+        self._person(receipt, p, deed, question)
         self._statement(receipt, p, question)
         if p.seen.size != question.receipt.seq:
             self.findings.add(
@@ -224,16 +227,18 @@ class RunActions:
         elif p.seen.root != question.receipt.root:
             self._bad("E_APPR_BINDING", receipt, "the approver saw another log than this one")
 
-    def _person(self, receipt: Receipt, p: ApprovalDecided, deed: Deed) -> None:
+    def _person(self, receipt: Receipt, p: ApprovalDecided, deed: Deed, question: Question) -> None:
         actor = receipt.actor
         if actor.type != "human" or (actor.type, actor.id) == deed.actor:
             self._bad("E_APPR_SELF", receipt, "answered by the one who asked, or by no person")
+        if question.asked.not_requester and p.decision == "approve" and p.approver == self.opened_by:
+            self._bad("E_APPR_SELF", receipt, "allowed by the one who started the run")
         if actor.id != p.approver:
             self._bad("E_APPR_BINDING", receipt, "the approver is not the one who acted")
-        if p.proof.type == "none":
-            self.findings.add("W_APPR_OPERATOR_ASSERTED", receipt.seq, "the server's word is the only proof of it")
-        else:
-            self._bad("E_APPR_KEY", receipt, f"no key is known that could check a proof of type {p.proof.type}")
+        key = check_answer(self.findings, receipt, p, question.asked, self.standing)
+        if key and key in question.keys:
+            self._bad("E_APPR_QUORUM", receipt, "one key answered twice")
+        question.keys.add(key)
 
     def _statement(self, receipt: Receipt, p: ApprovalDecided, question: Question) -> None:
         said = _decoded(p.statement)

@@ -12,7 +12,7 @@ The procedure. Each number stands again at its code:
                 is one more than the highest it could know, kinds of the log and kinds of a run do not mix
  (7) references exist, are earlier, in the same run and of the kind that their name says
  (8) actions    intent, verdicts, dispatch, outcome (`actioncheck`, 8a-8d)
- (9) approvals  (`actioncheck`)
+ (9) approvals  (`actioncheck`; whose signature they bear, and the keys for it, `keycheck`)
 (10) close      the count and the totals of `run.close`; everything dispatched has an outcome
 (11) clock      steps backwards are warnings
 (12) finish     what is still open is a warning; an empty log is an error
@@ -32,6 +32,7 @@ from app.domain.content import KeyStatement
 from app.domain.errors import InvalidInput
 from app.domain.events import SYSTEM_KINDS
 from app.domain.ids import SYSTEM_RUN
+from app.domain.keycheck import check_added, check_revoked
 from app.domain.logreport import Findings, LogReport
 from app.domain.merkle import Frontier, leaf_hash
 from app.domain.payloads import RunClosed, RunCreated
@@ -196,6 +197,8 @@ class LogCheck:
         run.run_seq, run.last_id, run.lamport = receipt.run_seq, receipt.id, receipt.lamport
         if isinstance(receipt.payload, PolicySet):
             self._policies.add(receipt.payload.digest)
+        check_added(self.findings, receipt, self._standing, (key.verifier.public for key in self._keys.values()))
+        check_revoked(self.findings, receipt, self._standing)
         run.actions.standing = self._standing
         run.actions.apply(receipt)  # (8), (9)
         self._standing = settle(self._standing, receipt)
@@ -219,7 +222,7 @@ class LogCheck:
         elif receipt.run != SYSTEM_RUN:
             self._bad("E_RUN_SEQ", receipt.seq, "the run does not begin with run.open")
         blueprint = created.blueprint if isinstance(created, RunCreated) else ""
-        run = _Run(-1, "", 0, RunActions(self.findings, self._policies, receipt.run, blueprint))
+        run = _Run(-1, "", 0, RunActions(self.findings, self._policies, receipt.run, blueprint, receipt.actor.id))
         self._runs[receipt.run] = run
         return run
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.domain.canonical import Json
 from app.domain.expressions import INTERPRETED, evaluate
 from app.domain.policy import Bundle, Rule, ToolGlob, decide
 from app.domain.policy_cases import Case, second_opinion
 from app.domain.policy_logic import alternatives, covers, follows, meets, patterns
+from app.domain.policy_types import compile_schemas, type_faults
 from app.domain.toml_text import Spot
 
 ERROR: Final = "error"
@@ -44,9 +46,12 @@ def load_finding(message: str) -> Finding:
     return Finding(found["file"], int(found["line"]), int(found["column"] or 1), ERROR, "LOAD", found["reason"])
 
 
-def lint_bundle(bundle: Bundle, texts: Mapping[str, str], cases: Sequence[Case] = ()) -> list[Finding]:
-    """Every finding, in order of file and line. `texts`: the files by the names that the rules' `file` give."""
-    linter = _Linter(bundle, texts)
+def lint_bundle(
+    bundle: Bundle, texts: Mapping[str, str], cases: Sequence[Case] = (), schemas: Mapping[str, Json] | None = None
+) -> list[Finding]:
+    """Every finding, in order of file and line. `texts`: the files by the names that the rules' `file` give; `schemas`:
+    JSON Schemas of what tools take, by a glob of their names."""
+    linter = _Linter(bundle, texts, schemas or {})
     found = [*linter.rules(), *linter.tools(), *linter.cases(cases)]
     return sorted(set(found), key=lambda f: (f.file, f.line, f.column, f.code))
 
@@ -54,14 +59,17 @@ def lint_bundle(bundle: Bundle, texts: Mapping[str, str], cases: Sequence[Case] 
 class _Linter:
     """One pass over one bundle."""
 
-    def __init__(self, bundle: Bundle, texts: Mapping[str, str]) -> None:
-        self._bundle, self._texts = bundle, texts
+    def __init__(self, bundle: Bundle, texts: Mapping[str, str], schemas: Mapping[str, Json]) -> None:
+        self._bundle, self._texts, self._schemas = bundle, texts, compile_schemas(schemas)
 
     def rules(self) -> Iterator[Finding]:
         for at, rule in enumerate(self._bundle.rules):
             yield from self._reach(rule, self._bundle.rules[:at])
             if rule.when is not None:
                 yield from self._condition(rule, rule.when.source)
+                for fault in type_faults(rule, self._schemas):
+                    level = ERROR if fault.certain else WARNING
+                    yield self._at_rule(rule, fault.word, level, fault.code, fault.message)
 
     def _reach(self, rule: Rule, earlier: Sequence[Rule]) -> Iterator[Finding]:
         """Whether the rule can decide anything: its tools exist, its condition can hold, no earlier rule is faster."""

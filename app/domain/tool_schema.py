@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from app.domain.canonical import Json, canonical_bytes, strict_loads
@@ -32,15 +33,16 @@ _ORDERS: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ToolDocument:
-    """A tool as its server describes it. `output_schema` None: it declares none."""
+    """A tool as its server describes it. `output_schema` None: it declares none. Its bytes are made once: each call of
+    the tool asks for their digest."""
 
     description: str
     input_schema: Json
     output_schema: Json | None = None
 
-    @property
+    @cached_property
     def bytes(self) -> bytes:
         """Its canonical JSON."""
         return canonical_bytes(
@@ -51,7 +53,7 @@ class ToolDocument:
             }
         )
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """`sha256:` over `bytes`."""
         return sha256(self.bytes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.ports import Clock, Library, Providers
 from app.services.approvals import Approvals
+from app.services.approver_keys import ApproverKeys
 from app.services.bulk import BulkDesk
 from app.services.egress import Egress
 from app.services.evidence import EvidenceDesk
@@ -16,6 +17,7 @@ from app.services.health import Health
 from app.services.ledger import Ledger
 from app.services.modelcalls import ModelCalls
 from app.services.notices import Notices
+from app.services.policy_desk import PolicyDesk
 from app.services.previews import Previews
 from app.services.runs import Runs
 from app.services.selfapprovals import SelfApprovals
@@ -34,7 +36,9 @@ class Services:
     approvals: Approvals
     bulk: BulkDesk
     grants: Grants
+    approver_keys: ApproverKeys
     evidence: EvidenceDesk
+    policies: PolicyDesk
     steering: SteeringDesk
     tool_calls: ToolCalls
     tools: ToolShelf

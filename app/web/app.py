@@ -9,7 +9,22 @@ from litestar.exceptions import HTTPException
 from app.domain.errors import HelmError
 from app.services.people import PeopleDesk
 from app.services.services import Services
-from app.web import api_routes, assets, blueprints, evidence, inbox, live, people_pages, runs, settings_page
+from app.web import (
+    api_routes,
+    approvers_api,
+    assets,
+    blueprints,
+    bulk,
+    evidence,
+    freeze_pages,
+    grant_pages,
+    inbox,
+    live,
+    people_pages,
+    policy_pages,
+    runs,
+    settings_page,
+)
 from app.web.context import Web, require_viewer
 from app.web.edge import WebApp
 from app.web.errors import on_fault, on_helm_error, on_http_error
@@ -24,15 +39,22 @@ ROUTES: Final[tuple[Any, ...]] = (
     *(assets.static_file, assets.favicon),
     *(people_pages.login_page, people_pages.login, people_pages.link_page, people_pages.link_enter),
     people_pages.logout,
-    *(inbox.home, inbox.inbox_page, inbox.inbox_item, inbox.inbox_answer),
+    *(inbox.home, inbox.inbox_page, inbox.inbox_item, inbox.inbox_answer, inbox.inbox_foot),
+    *(inbox.inbox_edit, inbox.inbox_pattern, inbox.inbox_statement, inbox.inbox_again),
+    *(bulk.bulk_hold, bulk.bulk_state, bulk.bulk_undo),
+    *(grant_pages.grants_page, grant_pages.grant_revoke),
+    *(policy_pages.policies_page, policy_pages.policy_page, policy_pages.policy_check),
+    *(policy_pages.policy_edit, policy_pages.policy_test, policy_pages.policy_save),
+    *(freeze_pages.freeze_page, freeze_pages.freeze_banner, freeze_pages.freeze, freeze_pages.freeze_lift),
     *(runs.runs_page, runs.run_page, runs.run_timeline, runs.run_event),
-    *(runs.run_start, runs.run_steer, runs.run_stop),
+    *(runs.run_start, runs.run_steer, runs.run_stop, runs.run_evidence),
     *(blueprints.blueprints_page, blueprints.blueprint_page, blueprints.blueprint_start),
     *(settings_page.settings_page, settings_page.session_revoke, settings_page.sessions_revoke),
     *(settings_page.password_change, settings_page.token_create, settings_page.tokens_again),
     settings_page.token_revoke,
     *(evidence.evidence_page, evidence.evidence_verify),
     *(live.ticket, live.live),
+    *approvers_api.PAGE_ROUTES,
     *api_routes.ROUTES,
 )
 

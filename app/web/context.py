@@ -72,7 +72,8 @@ def viewer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
 
 def answerer_of(request: ASGIConnection[Any, Any, Any, Any]) -> Answerer:
     """Who is asking, as answers see them. Raises Unauthenticated."""
-    return Answerer(viewer_of(request).account, "owner")
+    viewer = viewer_of(request)
+    return Answerer(viewer.account, viewer.role)
 
 
 def secure_of(request: ASGIConnection[Any, Any, Any, Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from app.web import openapi_freeze, openapi_gate, openapi_people
+from app.web import openapi_freeze, openapi_gate, openapi_people, openapi_policy
 from app.web.openapi_words import COUNT, FLAG, ID, SEQ, TEXT, TEXTS, Operation, Schema, closed, list_of, opened, ref
 
 REQUESTS: Final[dict[str, Schema]] = {
@@ -26,6 +26,7 @@ REQUESTS: Final[dict[str, Schema]] = {
     "Empty": closed(),
     **openapi_gate.REQUESTS,
     **openapi_people.REQUESTS,
+    **openapi_policy.REQUESTS,
     **openapi_freeze.REQUESTS,
 }
 
@@ -83,6 +84,7 @@ ANSWERS: Final[dict[str, Schema]] = {
     "Ticket": opened(ticket=TEXT),
     **openapi_gate.ANSWERS,
     **openapi_people.ANSWERS,
+    **openapi_policy.ANSWERS,
     **openapi_freeze.ANSWERS,
 }
 
@@ -108,6 +110,7 @@ _OPERATIONS: Final[tuple[Operation, ...]] = (
     ("get", "/log", "The head of the log", {}, "", 200, "Head"),
     *openapi_gate.OPERATIONS,
     *openapi_people.OPERATIONS,
+    *openapi_policy.OPERATIONS,
     *openapi_freeze.OPERATIONS,
 )
 
@@ -172,7 +175,7 @@ def _operation(
     }
     if request:
         body = {"application/json": {"schema": ref(request)}}
-        shown["requestBody"] = {"required": request != "Empty", "content": body}
+        shown["requestBody"] = {"required": bool(REQUESTS[request]["required"]), "content": body}
     return shown
 
 

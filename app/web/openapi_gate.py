@@ -56,6 +56,7 @@ REQUESTS: Final[dict[str, Schema]] = {
         digest={"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
         text={"type": "string", "maxLength": MAX_TEXT},
     ),
+    "DecideTool": closed(digest={"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
 }
 
 _ITEM: Final = opened(
@@ -93,7 +94,7 @@ ANSWERS: Final[dict[str, Schema]] = {
     "Tool": opened(
         **dict.fromkeys(("server", "tool", "state", "digest", "drifted", "at"), TEXT), seq=COUNT, quarantined=FLAG
     ),
-    "ToolInFull": {"allOf": [ref("Tool"), opened(before=TEXT, after=TEXT)]},
+    "ToolInFull": {"allOf": [ref("Tool"), opened(before=TEXT, after=TEXT, hints=TEXTS)]},
     "Tools": list_of("tools", "Tool"),
 }
 
@@ -131,6 +132,9 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     ),
     ("get", "/tools", "Pinned tools, the quarantined ones first", {}, "", 200, "Tools"),
     ("get", _TOOL, "A tool: what is pinned, and what it says now", {}, "", 200, "ToolInFull"),
-    ("post", _TOOL + "/accept", "Pin what the tool says now", {}, "Empty", 200, "Tool"),
-    ("post", _TOOL + "/reject", "Keep the tool out", {}, "Empty", 200, "Tool"),
+    (
+        *("post", _TOOL + "/accept", "Pin what the tool says now; 409 when `digest` names something older"),
+        *({}, "DecideTool", 200, "Tool"),
+    ),
+    ("post", _TOOL + "/reject", "Keep the tool out; it can still be accepted later", {}, "DecideTool", 200, "Tool"),
 )

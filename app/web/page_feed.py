@@ -4,28 +4,34 @@ order and exactly once; what only shows a state (status, money, counts) is drawn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import orjson
 
 from app.domain.events import Event
-from app.domain.payloads import ApprovalDecided, Dispatched, OutcomeRecorded, RunClosed, VerdictGiven
+from app.domain.payloads import ApprovalDecided, ApprovalRequested, Dispatched, OutcomeRecorded, RunClosed, VerdictGiven
+from app.domain.payloads_log import Frozen
+from app.domain.reasons import Reason
 from app.domain.run import Action, Run
 from app.domain.times import text_of
 from app.services.people import PeopleDesk
 from app.services.services import Services
 from app.web.assemble import apply
 from app.web.feeds import Feed, Frame, Topic
-from app.web.present import REFRESH_INBOX, Faces, Op, badge
+from app.web.present import REFRESH_FEET, REFRESH_FROZEN, REFRESH_INBOX, Faces, Op, badge
 from app.web.rollup import Books
-from app.web.run_views import foot_card, head_of, row_of
+from app.web.run_views import foot_card, head_of, row_of, with_proofs
 from app.web.text import money
 from app.web.timeline import Change, Timeline, coalesced
 from app.web.views import RunPage, Shell
 from app.web.windows import message_row
 
 _DAY_MS: Final = 86_400_000
-_INBOX_KINDS: Final = frozenset({"approval.request", "approval.decision", "verdict", "run.close"})
+_INBOX_KINDS: Final = frozenset(
+    {"approval.request", "approval.decision", "run.close", "tool.pin", "policy.reject", "policy.set", "notice.clear"}
+)
+_MOST_MOVED: Final = 500
 _MOST_LINES: Final = 50
 
 
@@ -38,6 +44,7 @@ class PageDrawer:
         self._read = services.ledger.read
         self._inbox: tuple[int, int] = (-1, 0)  # as of which head, how many
         self._tasks: dict[str, str] = {}
+        self.moved: dict[str, str] = {}  # a question that another took the place of -> that one
 
     # --- live --------------------------------------------------------------------------------------------------------
 
@@ -92,7 +99,8 @@ class PageDrawer:
             timeline.adopt_action(action)
 
     def _head_ops(self, run: Run) -> list[Op]:
-        return self._faces.run_head(head_of(run, ""), self._services.clock.now_ms())
+        head = head_of(run, "", self._services.ledger.standing)
+        return self._faces.run_head(head, self._services.clock.now_ms())
 
     async def _list_ops(self, topic: Topic, events: list[Event]) -> list[Op]:
         """Inbox and runs list: a line per run that moved, the fate of what was answered."""
@@ -106,8 +114,35 @@ class PageDrawer:
         for action in await self._answered(events):
             run = await self._read.run(action.run)
             if run is not None:
-                ops.append(self._faces.answered(foot_card(action, run, topic.account), now))
+                card = foot_card(action, run, topic.account)
+                if action.answer == "expired" and run.live:
+                    card = replace(card, available=("ask_again",))
+                ops.append(self._faces.answered(card, now))
+        for old in await self._moved(events):
+            ops.append({"op": "refresh", "target": f"#card-foot-{old}"})
         return ops
+
+    def move(self, old: str, new: str) -> None:
+        """Remember which question took the place of another."""
+        self.moved[old] = new
+        while len(self.moved) > _MOST_MOVED:
+            del self.moved[next(iter(self.moved))]
+
+    async def _moved(self, events: Sequence[Event]) -> list[str]:
+        """Questions of a tick that were asked anew: the ones that they took the place of."""
+        found = []
+        for event in events:
+            payload = event.payload
+            if not isinstance(payload, VerdictGiven) or payload.decision != "ESCALATE" or "request" not in event.refs:
+                continue
+            before, action = (
+                await self._read.event(event.refs["request"]),
+                await self._read.action(id=payload.action_id),
+            )
+            if before is not None and isinstance(before.payload, ApprovalRequested) and action is not None:
+                self.move(before.payload.approval_id, action.approval)
+                found.append(before.payload.approval_id)
+        return found
 
     async def _answered(self, events: Sequence[Event]) -> list[Action]:
         """Actions of a tick about which somebody was asked and is not any more."""
@@ -130,6 +165,13 @@ class PageDrawer:
         ops: list[Op] = []
         if any(_touches_inbox(event) for event in events):
             ops += [badge(await self.inbox_count(head)), REFRESH_INBOX]
+        # What a person may do with an open card depends on them: their own page asks for it again.
+        if any(isinstance(event.payload, ApprovalDecided | Frozen) for event in events):
+            ops.append(REFRESH_FEET)
+        if any(isinstance(event.payload, Frozen) for event in events):
+            ops.append(REFRESH_FROZEN)
+        if any(event.kind in ("grant.given", "grant.revoke") for event in events):
+            ops.append({"op": "refresh", "target": "#grants-body"})
         if any(isinstance(event.payload, RunClosed) or event.kind == "run.open" for event in events):
             ops.append(self._slots())
         if any(isinstance(event.payload, OutcomeRecorded) and event.payload.usage for event in events):
@@ -179,7 +221,7 @@ class PageDrawer:
             run=head_of(run, ""),
             rows=(),
             spend=book.spend(run, now),
-            evidence=book.evidence(run, self._key_id),
+            evidence=with_proofs(book.evidence(run, self._key_id), run),
             egress=book.egress(),
         )
         return self._faces.run_side(page, now)
@@ -196,7 +238,7 @@ class PageDrawer:
     async def inbox_count(self, head: int) -> int:
         """How many items wait; read once per head of the log."""
         if self._inbox[0] != head:
-            self._inbox = head, len(await self.inbox())
+            self._inbox = head, len(await self.inbox()) + len(self._services.ledger.standing.notices)
         return self._inbox[1]
 
     async def inbox(self) -> list[Action]:
@@ -225,7 +267,8 @@ class PageDrawer:
 def _touches_inbox(event: Event) -> bool:
     payload = event.payload
     if isinstance(payload, VerdictGiven):
-        return payload.decision == "ESCALATE" or "supersedes" in event.refs
+        superseded = "supersedes" in event.refs
+        return payload.decision == "ESCALATE" or superseded or payload.reason_code == Reason.SELF_APPROVAL.value
     if isinstance(payload, OutcomeRecorded):
         return payload.status == "unknown"
     return event.kind in _INBOX_KINDS

@@ -39,13 +39,15 @@ from app.web.rows import (
     TurnRow,
 )
 from app.web.views import Card, InboxPage, ItemKind, RunHead, RunPage, RunRow, RunsPage, Shell, TimelineChunk
+from app.web.views_gate import HOURS, EditPreview, FrozenNote, Hold, PatternCount
 from app.web.views_plain import BlueprintsPage, ErrorPage, EvidencePage, LoginPage, Page, SettingsPage, TokensBox
+from app.web.views_rules import CaseRow, FindingRow, FreezePage, GrantsPage, PoliciesPage, PolicyEditPage, Trial
 
 STATUS: Mapping[RunStatus, tuple[str, Tone, str]] = {
     RunStatus.STARTING: ("going", Tone.QUIET, "Starting"),
     RunStatus.RUNNING: ("going", Tone.QUIET, "Running"),
     RunStatus.WAITING: ("hand", Tone.NEED, "Waiting for you"),
-    RunStatus.PARKED: ("coin", Tone.NEED, "Parked (budget)"),
+    RunStatus.PARKED: ("paused", Tone.NEED, "Parked, waits for you"),
     RunStatus.PAUSED: ("paused", Tone.QUIET, "Paused by you"),
     RunStatus.STOPPING: ("stopped", Tone.QUIET, "Stopping"),
     RunStatus.INTERRUPTED: ("intr", Tone.QUIET, "Interrupted (restart)"),
@@ -83,11 +85,16 @@ ANSWER: Mapping[AnswerState, str] = {
     AnswerState.WITHDRAWN: "withdrawn",
     AnswerState.UNKNOWN: "outcome unknown",
 }
+WORD: Mapping[str, str] = {"ALLOW": "allowed", "DENY": "denied", "ESCALATE": "a person is asked", "?": "unknown"}
 PAGES: Mapping[type[object], str] = {
     InboxPage: "inbox",
     RunsPage: "runs",
     RunPage: "run",
     BlueprintsPage: "blueprints",
+    PoliciesPage: "policies",
+    PolicyEditPage: "policy_edit",
+    GrantsPage: "grants",
+    FreezePage: "freeze",
     EvidencePage: "evidence",
     SettingsPage: "settings",
     LoginPage: "login",
@@ -161,7 +168,7 @@ class Faces:
         self._jinja.filters.update({word.__name__: word for word in (*words, text.cut, text.plain, text.short_hash)})
         self._jinja.filters.update(v=text.visible, clock=partial(_clock, zone=zone), row_template=_row_template)
         self._jinja.filters.update(body_template=_body_template)
-        tables = {"STATUS": STATUS, "KIND": KIND, "CALL": CALL, "ANSWER": ANSWER}
+        tables = {"STATUS": STATUS, "KIND": KIND, "CALL": CALL, "ANSWER": ANSWER, "HOURS": HOURS, "WORD": WORD}
         self._jinja.globals.update(tables, asset=self.asset, share=text.share, spend_chart=spend_chart)
 
     @property
@@ -193,6 +200,30 @@ class Faces:
     def card_foot(self, card: Card, now_ms: int) -> str:
         """The answer to `POST /inbox/<key>/answer` (200, 409 and 410 alike): what became of the card."""
         return self._draw("fragments/card_foot.html", now_ms, card=card)
+
+    def edit_preview(self, preview: EditPreview, now_ms: int) -> str:
+        """The answer to `POST /inbox/<key>/edit`: the edited call beside the asked one."""
+        return self._draw("fragments/edit_preview.html", now_ms, preview=preview)
+
+    def pattern_count(self, count: PatternCount, now_ms: int) -> str:
+        """The answer to `POST /inbox/<key>/pattern`."""
+        return self._draw("fragments/pattern_count.html", now_ms, count=count)
+
+    def hold(self, hold: Hold, now_ms: int) -> str:
+        """A bulk answer, while it can be undone and after."""
+        return self._draw("fragments/hold.html", now_ms, hold=hold)
+
+    def frozen(self, frozen: tuple[FrozenNote, ...], now_ms: int, *, may_act: bool) -> str:
+        """The banners of what is frozen: the answer to `GET /freeze/banner`."""
+        return self._draw("fragments/frozen.html", now_ms, frozen=frozen, may_act=may_act)
+
+    def checked(self, findings: tuple[FindingRow, ...], cases: tuple[CaseRow, ...], now_ms: int) -> str:
+        """The answer to `GET /policies/<name>/check`."""
+        return self._draw("fragments/checked.html", now_ms, findings=findings, cases=cases)
+
+    def trial(self, name: str, trial: Trial, now_ms: int, *, locked: str = "") -> str:
+        """The answer to `POST /policies/<name>/test` and `/save`."""
+        return self._draw("fragments/trial.html", now_ms, name=name, trial=trial, locked=locked)
 
     def tokens(self, box: TokensBox, now_ms: int) -> str:
         """The answer to a change of the API tokens."""
@@ -246,6 +277,8 @@ class Faces:
 
 
 REFRESH_INBOX: Op = {"op": "refresh", "target": "#inbox-list"}
+REFRESH_FROZEN: Op = {"op": "refresh", "target": "#frozen"}
+REFRESH_FEET: Op = {"op": "refresh", "target": "[data-foot][data-open]"}
 
 
 def badge(count: int) -> Op:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+from app.domain.approval import Answerer, offer
 from app.domain.events import Event
 from app.domain.run import Action, Run
+from app.domain.standing import Freeze, Standing
 from app.web.action_rows import LEAD, answer_state, answer_word, at, remedy_of, status_of
 from app.web.rows import AnswerState, SteerMode, Tone
 from app.web.text import span
-from app.web.views import Answer, Card, InboxItem, ItemKind, Money, RunHead, RunRow
+from app.web.views import Answer, Card, EvidenceTab, InboxItem, ItemKind, Money, RunHead, RunRow
+from app.web.views_gate import Ceremony, EvidenceNote, FrozenNote, Owed
 
 HOUR_MS: Final = 3_600_000
 _COST: Final = {
@@ -30,11 +34,12 @@ def name_of(run: Run) -> str:
     return run.title or f"Run {run.no}"
 
 
-def head_of(run: Run, task: str) -> RunHead:
+def head_of(run: Run, task: str, standing: Standing | None = None) -> RunHead:
     """The header of a run's page. Steering is offered while an agent can still read it."""
     waiting = run.waiting()
     steerable = run.live and not run.stopping and not run.interrupted
     says, todo = state_words(run)
+    freeze = standing.frozen(run.id, run.blueprint) if standing is not None and run.live else None
     return RunHead(
         run_id=run.id,
         name=name_of(run),
@@ -51,7 +56,15 @@ def head_of(run: Run, task: str) -> RunHead:
         says=says,
         todo=todo,
         unknown=run.unknown,
+        frozen=frozen_note(freeze, name_of(run)) if freeze is not None else None,
     )
+
+
+def with_proofs(tab: EvidenceTab, run: Run) -> EvidenceTab:
+    """The tab with what was laid beside the run, and what the run owes."""
+    attached = [EvidenceNote(one.kind, one.ref, one.by, at(one.ts), one.digest) for one in run.evidence.values()]
+    owed = [Owed(name, action) for name, action in run.owed.items()]
+    return replace(tab, attached=tuple(sorted(attached, key=lambda one: -one.at_ms)), owed=tuple(owed))
 
 
 def state_words(run: Run) -> tuple[str, str]:
@@ -59,6 +72,8 @@ def state_words(run: Run) -> tuple[str, str]:
     match run.status:
         case "stopping":
             return "Its container is being killed.", "It counts as stopped only when all of it is gone."
+        case "parked":
+            return sentence(run.parked), "Its container stands still and its slot is free. It goes on with the answer."
         case "interrupted":
             return sentence(run.message), "Nothing of it runs now. Stop it to close its log, or run it again."
         case "failed":
@@ -106,6 +121,11 @@ def _needs(run: Run, now_ms: int) -> tuple[str, Tone]:
     return (run.message[:200] if run.status == "failed" else ""), Tone.QUIET
 
 
+def agent_path(action: Action) -> tuple[str, ...]:
+    """Every agent from the lead down to the one that asks."""
+    return tuple(name for name in action.agent.split("/") if name) or ("lead",)
+
+
 def agent_words(action: Action) -> tuple[str, bool]:
     """The agent behind an action, and whether it is a sub-agent. `lead/researcher` is the researcher."""
     name = action.agent.rpartition("/")[2]
@@ -148,6 +168,7 @@ def item_of(action: Action, run: Run, now_ms: int) -> InboxItem:
         at(action.opened_ts),
         expires,
         status_of(run),
+        pickable=True,
     )
 
 
@@ -176,6 +197,7 @@ def answer_of(action: Action, account: str) -> Answer:
         reason=action.answer_reason,
         note=f"outcome {action.status}" if state is AnswerState.FAILED else "",
         mine=action.answered_by == account,
+        how="edited" if action.edited else action.scope or "once",
     )
 
 
@@ -198,6 +220,42 @@ def foot_card(action: Action, run: Run, account: str, next_key: str = "") -> Car
         answer=answer_of(action, account),
         next_key=next_key,
     )
+
+
+def offered(card: Card, action: Action, run: Run, standing: Standing, who: Answerer, now_ms: int) -> Card:
+    """The foot with what this person may do now, and why not more."""
+    found = offer(action, run, standing, who, now_ms)
+    return replace(
+        card,
+        available=found.choices,
+        blocked=found.blocked,
+        not_before_ms=at(found.not_before) or None,
+        signs=found.proof == "key",
+        ceremony=ceremony_of(action),
+    )
+
+
+def ceremony_of(action: Action) -> Ceremony | None:
+    """What allowing takes beyond one press; None where one press is all."""
+    waits = at(action.not_before) > at(action.opened_ts)
+    plain = action.quorum == 1 and action.proof != "key" and not action.roles and not action.not_requester
+    if action.state != "waiting" or (plain and not waits):
+        return None
+    return Ceremony(
+        quorum=action.quorum,
+        allowed_by=action.approvals,
+        not_before_ms=at(action.not_before) if waits else None,
+        signed=action.proof == "key",
+        roles=action.roles,
+        not_requester=action.not_requester,
+        command=f"helm inbox allow {action.approval} --sign ~/.ssh/id_ed25519",
+    )
+
+
+def frozen_note(freeze: Freeze, name: str = "") -> FrozenNote:
+    """A freeze in words; `name` is what people call the run that it is about."""
+    what = {"all": "everything", "blueprint": f"blueprint {freeze.target}", "run": f"run {name or freeze.target}"}
+    return FrozenNote(freeze.scope, freeze.target, what[freeze.scope], freeze.by, at(freeze.ts), freeze.reason)
 
 
 def words_before(events: list[Event], agent: str) -> str:

@@ -15,7 +15,7 @@ from app.web.blueprints import start_from_form
 from app.web.context import Html, Req, form_of, is_fragment, viewer_of, web_of
 from app.web.details import detail_of
 from app.web.guide import guide_of
-from app.web.run_views import head_of, row_of
+from app.web.run_views import head_of, row_of, with_proofs
 from app.web.shell import fragment, html, redirect, shell_of
 from app.web.views import Filter, RunPage, RunsPage, TimelineChunk
 from app.web.windows import newest, older
@@ -84,10 +84,10 @@ async def run_page(request: Req, run_id: FromPath[str]) -> Html:
     now = web.now()
     page = RunPage(
         shell=shell,
-        run=head_of(run, await web.hub.pages.task_of(run.id)),
+        run=head_of(run, await web.hub.pages.task_of(run.id), web.services.ledger.standing),
         rows=window.rows,
         spend=book.spend(run, now),
-        evidence=book.evidence(run, web.settings.key_id),
+        evidence=with_proofs(book.evidence(run, web.settings.key_id), run),
         egress=book.egress(),
         before=window.before,
         head=shell.head,
@@ -144,6 +144,22 @@ async def run_stop(request: Req, run_id: FromPath[str]) -> Html:
     web, viewer = web_of(request), viewer_of(request)
     run = await run_or_404(request, run_id)
     await web.services.runs.stop(run.id, by=viewer.account)
+    return _done(request, run)
+
+
+@post("/runs/{run_id:str}/evidence", status_code=200)
+async def run_evidence(request: Req, run_id: FromPath[str]) -> Html:
+    """Lay a proof beside a run; its rules can ask for it."""
+    web, viewer = web_of(request), viewer_of(request)
+    run = await run_or_404(request, run_id)
+    fields = await form_of(request)
+    await web.services.evidence.attach(
+        run.id,
+        fields.get("kind", "").strip(),
+        fields.get("ref", "").strip(),
+        by=viewer.account,
+        digest=fields.get("digest", "").strip(),
+    )
     return _done(request, run)
 
 

@@ -2,8 +2,10 @@
 
 from litestar.response import Response
 
-from app.web.context import Html, Req, viewer_of, web_of
+from app.web.context import Html, Req, Web, answerer_of, viewer_of, web_of
+from app.web.run_views import frozen_note, name_of
 from app.web.views import Notice, Shell
+from app.web.views_gate import FrozenNote
 from app.web.views_plain import Page
 
 
@@ -22,7 +24,19 @@ async def shell_of(request: Req) -> Shell:
         today_spent=await web.hub.pages.spent_today(),
         head=max(0, head),
         notices=await notices_of(request),
+        frozen=await frozen_of(web),
+        may_act=answerer_of(request).role in ("owner", "approver"),
     )
+
+
+async def frozen_of(web: Web) -> tuple[FrozenNote, ...]:
+    """What is frozen now, the widest first."""
+    order = {"all": 0, "blueprint": 1, "run": 2}
+    notes = []
+    for freeze in sorted(web.services.ledger.standing.freezes.values(), key=lambda one: (order[one.scope], one.seq)):
+        run = await web.services.ledger.read.run(freeze.target) if freeze.scope == "run" else None
+        notes.append(frozen_note(freeze, name_of(run) if run is not None else ""))
+    return tuple(notes)
 
 
 async def notices_of(request: Req) -> tuple[Notice, ...]:

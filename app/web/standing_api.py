@@ -8,8 +8,7 @@ from litestar import get, post
 from litestar.params import FromPath
 from litestar.response import Response
 
-from app.domain.errors import InvalidInput, NotFound
-from app.domain.standing import ToolPin
+from app.domain.errors import InvalidInput
 from app.web.api_json import evidence_json, grant_json, notice_json, preview_json, tool_json
 from app.web.api_requests import ROOT, Json, body_of, query_at, run_at
 from app.web.context import Req, viewer_of, web_of
@@ -82,40 +81,33 @@ def _notices(request: Req) -> dict[str, Any]:
 @get(f"{ROOT}/tools")
 async def list_tools(request: Req) -> Json:
     """Pinned tools."""
-    tools = web_of(request).services.ledger.standing.tools.values()
-    ordered = sorted(tools, key=lambda pin: (not pin.quarantined, pin.server, pin.tool))
-    return Response({"tools": [tool_json(pin) for pin in ordered]})
+    return Response({"tools": [tool_json(pin) for pin in web_of(request).services.tools.pins()]})
 
 
 @get(f"{ROOT}/tools/{{server:str}}/{{tool:str}}")
 async def show_tool(request: Req, server: FromPath[str], tool: FromPath[str]) -> Json:
     """A tool and both of its documents."""
-    pin = _pin(request, server, tool)
-    before, after = await web_of(request).services.tools.diff(server, tool)
-    return Response({**tool_json(pin), "before": before, "after": after})
+    tools = web_of(request).services.tools
+    pin = tools.known(server, tool)
+    before, after = await tools.diff(server, tool)
+    hints = list(await tools.hints(server, tool))
+    return Response({**tool_json(pin), "before": before, "after": after, "hints": hints})
 
 
 @post(f"{ROOT}/tools/{{server:str}}/{{tool:str}}/accept", status_code=200)
 async def accept_tool(request: Req, server: FromPath[str], tool: FromPath[str]) -> Json:
     """Pin what the tool says now."""
-    await body_of(request, "Empty")
-    await web_of(request).services.tools.accept(server, tool, by=viewer_of(request).account)
-    return Response(tool_json(_pin(request, server, tool)))
+    body, by = await body_of(request, "DecideTool"), viewer_of(request).account
+    pin = await web_of(request).services.tools.accept(server, tool, by=by, digest=body.get("digest", ""))
+    return Response(tool_json(pin))
 
 
 @post(f"{ROOT}/tools/{{server:str}}/{{tool:str}}/reject", status_code=200)
 async def reject_tool(request: Req, server: FromPath[str], tool: FromPath[str]) -> Json:
     """Keep the tool out."""
-    await body_of(request, "Empty")
-    await web_of(request).services.tools.reject(server, tool, by=viewer_of(request).account)
-    return Response(tool_json(_pin(request, server, tool)))
-
-
-def _pin(request: Req, server: str, tool: str) -> ToolPin:
-    pin = web_of(request).services.ledger.standing.tools.get(f"{server}/{tool}")
-    if pin is None:
-        raise NotFound("there is no such tool")
-    return pin
+    body, by = await body_of(request, "DecideTool"), viewer_of(request).account
+    pin = await web_of(request).services.tools.reject(server, tool, by=by, digest=body.get("digest", ""))
+    return Response(tool_json(pin))
 
 
 ROUTES: Final[tuple[Any, ...]] = (

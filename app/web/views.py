@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.web.payloads import Payload
+from app.web.payloads import DiffLine, Payload
 from app.web.rows import AnswerState, RunStatus, SteerMode, TimelineRow, Tone
+from app.web.views_gate import Ceremony, Drift, EditForm, EvidenceNote, FileNote, FrozenNote, GrantForm, Owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,8 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """What stands around every page. `today_cap` 0 = no cap is set; `head` is the log's newest seq at rendering."""
+    """What stands around every page. `today_cap` 0 = no cap is set; `head` is the log's newest seq at rendering.
+    `may_act`: this person may answer, freeze and change things, not only look."""
 
     person: str
     csrf: str
@@ -38,6 +40,8 @@ class Shell:
     today_cap: int = 0
     head: int = 0
     notices: tuple[Notice, ...] = ()
+    frozen: tuple[FrozenNote, ...] = ()
+    may_act: bool = True
 
 
 class ItemKind(StrEnum):
@@ -52,7 +56,8 @@ class ItemKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InboxItem:
-    """One row of the inbox, in the order given. `group` is the sort reason ("Expires soon", "When you can")."""
+    """One row of the inbox, in the order given. `group` is the sort reason ("Expires soon"); `pickable`: it can be
+    answered together with others; `glyph` takes the place of its kind's."""
 
     key: str
     kind: ItemKind
@@ -64,6 +69,8 @@ class InboxItem:
     since_ms: int
     expires_ms: int | None = None
     status: RunStatus | None = None
+    pickable: bool = False
+    glyph: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,8 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was answered and what became of it. `mine` = this person's own answer."""
+    """What was answered and what became of it. `mine` = this person's own answer; `how` it was allowed: "once",
+    "edited", "run" or "blueprint"."""
 
     state: AnswerState = AnswerState.OPEN
     answer: str = ""
@@ -86,6 +94,7 @@ class Answer:
     reason: str = ""
     note: str = ""
     mine: bool = True
+    how: str = "once"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +135,10 @@ class Money:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The open inbox item. `available` is what the server allows to answer now: a subset of ("allow", "deny")."""
+    """The open inbox item. `available` is what the server offers this person now (`domain.approval.Offer.choices`, or
+    "dismiss", "accept", "reject" where no call waits); `blocked` says why allowing is not among it. `trouble` is why an
+    answer was refused; `panel` the form that stays open with what was typed. `moved_key`: the question that took
+    this one's place. `edit_lines`: the edited call beside the asked one, once it was allowed so."""
 
     key: str
     kind: ItemKind
@@ -154,6 +166,21 @@ class Card:
     rule: RuleText | None = None
     past: tuple[PastDecision, ...] = ()
     status: RunStatus | None = None
+    glyph: str = ""
+    agents: tuple[str, ...] = ()
+    blocked: str = ""
+    not_before_ms: int | None = None
+    signs: bool = False
+    ceremony: Ceremony | None = None
+    files: tuple[FileNote, ...] = ()
+    edit: EditForm | None = None
+    grant: GrantForm | None = None
+    drift: Drift | None = None
+    trouble: str = ""
+    panel: str = ""
+    typed: str = ""
+    moved_key: str = ""
+    edit_lines: tuple[DiffLine, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +265,7 @@ class RunHead:
     says: str = ""
     todo: str = ""
     unknown: int = 0
+    frozen: FrozenNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +337,8 @@ class EvidenceTab:
     problem: str = ""
     policy_digest: str = ""
     counts: tuple[tuple[str, int], ...] = ()
+    attached: tuple[EvidenceNote, ...] = ()
+    owed: tuple[Owed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from app.web.rows import Tone
 from app.web.views import InboxPage, Notice, RunPage, RunsPage, Shell
+from app.web.views_rules import FreezePage, GrantsPage, PoliciesPage, PolicyEditPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,17 @@ class TokensBox:
 
 
 @dataclass(frozen=True, slots=True)
+class ApproverKeyRow:
+    """A key of this person's. Revoke posts `id` to `/settings/approver-keys/revoke`."""
+
+    key: str
+    name: str
+    kind: str
+    since_ms: int
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsPage:
     """Keys, tokens, sessions, theme and sign-out (`POST /logout`). `about`: label/value pairs (version, home, engine).
     `asks_password`: whether a new password needs the current one."""
@@ -139,6 +151,8 @@ class SettingsPage:
     tokens: TokensBox = TokensBox("")
     asks_password: bool = True
     min_length: int = 12
+    approver_keys: tuple[ApproverKeyRow, ...] = ()
+    may_enroll: bool = True
 
 
 class LoginStep(StrEnum):
@@ -178,4 +192,17 @@ class ErrorPage:
     shell: Shell | None = None
 
 
-Page = InboxPage | RunsPage | RunPage | BlueprintsPage | EvidencePage | SettingsPage | LoginPage | ErrorPage
+Page = (
+    InboxPage
+    | RunsPage
+    | RunPage
+    | BlueprintsPage
+    | PoliciesPage
+    | PolicyEditPage
+    | GrantsPage
+    | FreezePage
+    | EvidencePage
+    | SettingsPage
+    | LoginPage
+    | ErrorPage
+)

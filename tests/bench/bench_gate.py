@@ -141,7 +141,7 @@ def _rounds(lanes: dict[str, tuple[Server, str]], rounds: int) -> dict[tuple[str
 
 
 def _end_to_end(report: Report) -> None:
-    columns = ("p50", "best p50", "p99", "rate", "best rate", "CPU")
+    columns = ("p50", "best p50", "p99", "rate", "best rate", "CPU", "of full")
     title = "verdict end to end: HTTP keep-alive, 1 KB arguments, three receipts, synchronous=FULL; CPU of the server"
     with ExitStack() as stack:
         servers = {name: stack.enter_context(stage(name)) for name in VARIANTS}
@@ -150,8 +150,11 @@ def _end_to_end(report: Report) -> None:
         lanes |= {name: (server, "/gate") for name, server in servers.items()}
         with report.table(title, *columns):
             found = _rounds(lanes, 1 if report.quick else ROUNDS)
-            for (name, clients), load in found.items():
-                report.row(f"{name}, {clients} clients", *load.cells())
+            for clients in CLIENTS:
+                full = min(found["full", clients].halves)
+                for name in lanes:
+                    load = found[name, clients]
+                    report.row(f"{name}, {clients} clients", *load.cells(), times(min(load.halves) / full))
         _goals(report, found)
         _watched(report, floor)
 

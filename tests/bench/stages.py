@@ -26,7 +26,9 @@ from app.adapters.sqlite import connection as sqlite_connection
 from app.domain.content import Content
 from app.domain.events import Draft
 from app.domain.payloads import RunNoted, TurnStarted
+from app.domain.reasons import Reason
 from app.domain.receipt import Actor
+from app.domain.verdict import Verdict
 from app.gateway.app import create_gateway_app
 from app.services.people import PeopleDesk
 from app.web.app import create_web_app
@@ -139,8 +141,11 @@ def _library(variant: str) -> PolicyLibrary:
     if variant != "no policy":
         return LIBRARY
     bundle = LIBRARY.bundles_by_name["default"]
-    first = tuple(rule for rule in bundle.rules if rule.id == "read")
-    return replace(LIBRARY, bundles_by_name={"default": replace(bundle, rules=first)})
+    # One rule without a condition, with the verdict that the whole bundle gives: no call stays open, and all variants
+    # write the same receipts.
+    rule = next(rule for rule in bundle.rules if rule.id == "read")
+    denied = replace(rule, when=None, verdict=Verdict.DENY, reason=Reason.POLICY_DENIED)
+    return replace(LIBRARY, bundles_by_name={"default": replace(bundle, rules=(denied,), _plans={})})
 
 
 def _without_fsync() -> None:

@@ -8,6 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from app.domain.canonical import canonical_bytes
+from app.domain.content import JSON, Content
+from app.domain.events import Draft
+from app.domain.ids import SYSTEM_RUN
+from app.domain.payloads_log import ToolPinned
 from app.settings import ROOT
 
 from tests.cli.kit import Ended, helm
@@ -21,6 +26,10 @@ CALLS: list[tuple[str, Any]] = [
     ("NoTool", {"a": "b"}),
     ("Read", {"file_path": "/workspace/a", "n": 2**60}),
 ]
+MAIL_TOOL = {"description": "Sends.", "input_schema": {"properties": {"to": {"type": "string"}}}}
+PIN = ToolPinned(
+    "mail", "send_email", "pinned", "sha256:" + "0" * 64, Content.of(canonical_bytes(MAIL_TOOL), JSON), "system"
+)
 STRICT = """
 name = "strict"
 [tools]
@@ -68,6 +77,7 @@ async def _story(home: Path) -> dict[str, int]:
         )
         await world.answer((await world.waiting(run.id))[0].approval, "deny", by="ana", reason="no")
         await asked
+        await world.ledger.record(SYSTEM_RUN, Draft(PIN))
         events = await world.ledger.read.events(run=run.id)
         verdicts = [event for event in events if event.kind == "verdict"]
         return {"run": run.no, **{f"v{number}": event.seq for number, event in enumerate(verdicts)}}
@@ -104,6 +114,26 @@ def test_lint_names_line_and_column_and_says_no(tmp_path: Path) -> None:
     broken = helm(tmp_path / "home", "policy", "lint", str(path), "--json")
     assert broken.code == 1
     assert [(f["line"], f["column"] > 1, f["code"]) for f in broken.document["findings"]] == [(5, True, "LOAD")]
+
+
+def test_lint_checks_conditions_against_schemas(tmp_path: Path) -> None:
+    rules = '[[rules]]\nid = "a"\ntools = ["Bash"]\nwhen = "has(args.comand)"\nverdict = "DENY"\n' + RULES
+    path = _strict(tmp_path, rules)
+    schemas = tmp_path / "schemas.json"
+    schemas.write_text('{"Bash": {"properties": {"command": {"type": "string"}}, "additionalProperties": false}}')
+    found = helm(tmp_path / "home", "policy", "lint", str(path), "--schemas", str(schemas))
+    assert found.code == 1
+    assert f"{path}/rules.toml:4:13: error UNKNOWN_ARGUMENT: rule 'a': args.comand" in found.out
+    schemas.write_text("[]")
+    assert helm(tmp_path / "home", "policy", "lint", str(path), "--schemas", str(schemas)).code == 2
+    assert helm(tmp_path / "home", "policy", "lint", str(path), "--from-log").code == 2
+
+
+def test_lint_takes_the_schemas_that_are_pinned_in_the_log(story: tuple[Path, dict[str, int]], tmp_path: Path) -> None:
+    rules = '[[rules]]\nid = "a"\ntools = ["mcp__mail__send_email"]\nwhen = "has(args.too)"\nverdict = "DENY"\n' + RULES
+    path = _strict(tmp_path, rules)
+    found = helm(story[0], "policy", "lint", str(path), "--from-log")
+    assert f"{path}/rules.toml:4:13: warning UNKNOWN_ARGUMENT: rule 'a': args.too" in found.out
 
 
 def test_a_row_that_is_answered_otherwise_is_shown_with_expected_and_got(tmp_path: Path) -> None:

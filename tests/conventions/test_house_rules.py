@@ -85,6 +85,37 @@ def test_every_invariant_names_a_test_that_exists() -> None:
         assert f"def {name}(" in written, name
 
 
+def _asked_for() -> list[tuple[str, str]]:
+    """The rows of the README's table: number, what shows it."""
+    part = README.partition("## What users ask for")[2].partition("\n## ")[0]
+    return [(row[0], row[1]) for row in re.findall(r"^\| (\d+) \|[^|]+\| (.+) \|$", part, re.M)]
+
+
+def test_every_demand_of_users_names_tests_that_exist_or_says_not_yet() -> None:
+    rows = _asked_for()
+    assert [int(number) for number, _ in rows] == list(range(1, 26))
+    for number, shown in rows:
+        named = re.findall(r"`(tests/[a-z0-9_/]+\.py)::(test_[a-z0-9_]+)`", shown)
+        assert named or re.search(r"not yet \(issue [4-8]\)", shown), number
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / file).read_text(), f"{number}: {file}::{test}"
+
+
+def _marked() -> Iterator[str]:
+    """The reason codes that some test is marked with."""
+    paths = [path for path in (ROOT / "tests").rglob("test_*.py") if path.parent.name != "conventions"]
+    for path in paths:
+        for function in _functions(ast.parse(path.read_text())):
+            for mark in function.decorator_list:
+                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "emits":
+                    yield from (code.attr for code in mark.args if isinstance(code, ast.Attribute))
+
+
+def test_every_reason_code_is_said_at_a_public_door() -> None:
+    """`@emits` holds a test to it: a marked test that does not meet its codes fails (tests/emits.py)."""
+    assert set(_marked()) == {reason.name for reason in Reason}
+
+
 def test_every_kind_of_receipt_has_a_class_of_its_own() -> None:
     assert len(set(PAYLOADS.values())) == len(PAYLOADS)
     for (kind, etype), cls in PAYLOADS.items():

@@ -25,3 +25,4 @@ async def stage() -> AsyncIterator[Stage]:
     await stage.clean()
     sandbox.close()
     shutil.rmtree(home)
+    assert stage.misfits() == [], "a call of the real CLI does not fit the schema that is shipped for its tool"

@@ -18,12 +18,15 @@ from typing import Any
 
 from app.adapters.container_spec import ContainerSpec
 from app.adapters.docker import ExitStatus, Sandbox
+from app.adapters.tool_schemas import load_tools
 from app.adapters.workspace import Workspaces
 from app.domain.ids import run_id
+from app.domain.tool_schema import Contract
 
 Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 IMAGE = os.environ.get("HELM_AGENT_IMAGE", "helm-agent:latest")
+TOOLS = load_tools(ROOT / "policies" / "tools")
 BOUND_S = 40.0
 GRACE_S = 3.0
 
@@ -121,6 +124,7 @@ class Stage:
     run: str
     image: str = IMAGE
     grace_s: float = GRACE_S
+    strict: bool = True
     door: Door = field(init=False)
 
     @property
@@ -166,6 +170,18 @@ class Stage:
 
     def wrote(self, name: str = "marker") -> bool:
         return os.path.lexists(self.workspace / name)
+
+    @staticmethod
+    def misfit(asked: Json) -> str | None:
+        """What the shipped schema of its tool says against a call that the CLI asked for."""
+        document = TOOLS.get(asked["tool"])
+        return None if document is None else Contract.of(document).check_input(asked["body"]["tool_input"])
+
+    def misfits(self) -> list[str]:
+        """What the shipped schemas would have refused of all calls of the run; nothing where the test means it."""
+        if not self.strict or not hasattr(self, "door"):
+            return []
+        return [f"{each['tool']}: {said}" for each in self.door.seen("gate") if (said := self.misfit(each))]
 
     async def clean(self) -> None:
         with contextlib.suppress(AttributeError):

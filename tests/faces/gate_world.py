@@ -4,19 +4,17 @@ ask and people answer here goes over HTTP."""
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 from app.adapters.policies import load_library
 from app.gateway.app import create_gateway_app
-from app.ports import Library
-from litestar import Litestar
-from litestar.exceptions import LitestarDeprecationWarning
+from app.ports import Library, Providers
+from app.services.services import Services
 
 from tests.faces.web_world import WebWorld, served, web_world
 from tests.house import House
@@ -105,20 +103,19 @@ async def finished(task: asyncio.Task[Told]) -> Told:
     return await asyncio.wait_for(task, WAIT_S)
 
 
-def _gateway(web: WebWorld) -> Litestar:
-    with warnings.catch_warnings():
-        # The framework's next major version names its dependencies otherwise.
-        warnings.simplefilter("ignore", LitestarDeprecationWarning)
-        return create_gateway_app(web.house.services)
-
-
 @asynccontextmanager
-async def gate_world(home: Path, *, library: Library = LIBRARY, **given: Any) -> AsyncIterator[GateWorld]:
-    """Both faces over a house in `home`."""
+async def gate_world(
+    home: Path, *, library: Library = LIBRARY, providers: Providers | None = None, **given: Any
+) -> AsyncIterator[GateWorld]:
+    """Both faces over a house in `home`; `providers` say where the gateway finds MCP servers."""
+
+    def services(web: WebWorld) -> Services:
+        return replace(web.house.services, providers=providers or web.house.services.providers)
+
     limits = httpx.Limits(max_connections=600)
     async with (
         web_world(home, library=library, **given) as web,
-        served(_gateway(web)) as base,
+        served(create_gateway_app(services(web))) as base,
         httpx.AsyncClient(base_url=base, timeout=30, limits=limits) as gateway,
     ):
         yield GateWorld(web, gateway)

@@ -36,10 +36,14 @@ from app.web.views_plain import (
     TokensBox,
 )
 
+from tests.faces import samples_rules
 from tests.faces.samples import (
     CHANGE,
     COMMAND,
+    EDITED,
     EVIL_MAIL,
+    FILES,
+    FROZEN,
     HASH,
     HOUR,
     LONG_MAIL,
@@ -50,8 +54,11 @@ from tests.faces.samples import (
     attention,
     card,
     cents,
+    ceremony,
+    drift,
     items,
     shell,
+    shell_card,
 )
 from tests.faces.samples_run import EVIDENCE, head, hostile_rows, other_rows, rows, run_page
 
@@ -233,6 +240,57 @@ def pages() -> dict[str, Page]:
         "card-http": InboxPage(shell(), items(), card(REQUEST), True),
         "card-json": InboxPage(shell(), items(), card(OTHER), True),
         "card-evil": InboxPage(shell(), items(), card(EVIL_MAIL), True),
+        "card-editing": InboxPage(shell(), items(), replace(card(), edit=EDITED, panel="edit"), True),
+        "card-pattern": InboxPage(shell(), items(), replace(card(), panel="pattern"), True),
+        "card-run-grant": InboxPage(shell(), items(), replace(card(), panel="run"), True),
+        "card-shell-edit": InboxPage(shell(), items(), shell_card(), True),
+        "card-trouble": InboxPage(
+            shell(),
+            items(),
+            replace(
+                card(), panel="deny", typed="Not yet", trouble="The log cannot be written, so nothing was answered."
+            ),
+            True,
+        ),
+        "card-files": InboxPage(shell(), items(), replace(card(COMMAND), files=FILES), True),
+        "card-ceremony": InboxPage(shell(), items(), ceremony(), True),
+        "card-sign": InboxPage(
+            shell(),
+            items(),
+            replace(ceremony(), available=("allow", "deny"), blocked="", not_before_ms=None, signs=True),
+            True,
+        ),
+        "card-frozen": InboxPage(
+            shell(frozen=FROZEN),
+            items(),
+            replace(card(), available=("deny",), blocked="mara froze everything; unfreeze it first."),
+            True,
+        ),
+        "card-viewer": InboxPage(
+            shell(may_act=False),
+            items(),
+            replace(card(), available=(), blocked="You may look, and not answer; an owner can give you another role."),
+            True,
+        ),
+        "card-drift": InboxPage(shell(), items(), drift(), True),
+        "card-moved": InboxPage(
+            shell(), items(), replace(card(answer=Answer(AnswerState.WITHDRAWN)), moved_key="ap-9"), True
+        ),
+        "card-asked": InboxPage(
+            shell(),
+            items(),
+            replace(card(answer=Answer(AnswerState.EXPIRED, at_ms=NOW - MIN)), available=("ask_again",)),
+            True,
+        ),
+        "card-edited": InboxPage(
+            shell(),
+            items(),
+            replace(
+                card(answer=Answer(AnswerState.EXECUTED, "allow", "mara", NOW, how="edited")),
+                edit_lines=EDITED.preview.lines,
+            ),
+            True,
+        ),
         "card-done": InboxPage(shell(), items(), card(answer=done), True),
         "card-taken": InboxPage(shell(), items(), card(answer=taken), True),
         "card-expired": InboxPage(shell(), items(), card(answer=Answer(AnswerState.EXPIRED, at_ms=NOW - MIN)), True),
@@ -291,6 +349,7 @@ def pages() -> dict[str, Page]:
             "RUN_UNKNOWN",
             shell(),
         ),
+        **samples_rules.pages(),
         "error-out": ErrorPage(
             503,
             "The log cannot be written",

@@ -17,11 +17,13 @@ import pytest
 from app.adapters.listeners import Server, listener, stopped, until_started
 from app.demo.mail import Post, mail_server
 from app.domain.blueprint import Blueprint
+from app.domain.reasons import Reason
 from app.domain.run import Run
 from app.gateway.app import create_gateway_app
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.emits import emits, says
 from tests.house import House, NoProviders, house
 
 Json = Any
@@ -181,6 +183,7 @@ async def test_a_tool_that_changed_is_neither_shown_nor_called_until_it_is_accep
         assert (await at.call("get_price", {"thing": "desk"}, "t4"))["result"] == GOOD
 
 
+@emits(Reason.TOOL_DRIFT)
 async def test_a_release_is_no_good_any_more_when_the_tool_has_changed(tmp_path: Path) -> None:
     async with scene(tmp_path) as at:
         await at.listed()
@@ -189,7 +192,8 @@ async def test_a_release_is_no_good_any_more_when_the_tool_has_changed(tmp_path:
         at.shop.tools = [PRICE | {"description": "other"}]
         await at.listed()
         answer = await at.rpc("tools/call", name="get_price", arguments={"thing": "desk"})
-        assert answer["error"]["data"]["reason_code"] == "TOOL_DRIFT" and answer["error"]["data"]["receipt_id"]
+        says(answer["error"]["data"]["reason_code"], Reason.TOOL_DRIFT)
+        assert answer["error"]["data"]["receipt_id"]
         assert "tools/call" not in at.shop.asked
 
 
@@ -213,6 +217,7 @@ async def test_a_tool_that_was_never_listed_is_not_reached(tmp_path: Path) -> No
         [BAD],
     ],
 )
+@emits(Reason.OUTPUT_DRIFT)
 async def test_an_answer_in_another_form_is_withheld_and_the_call_has_failed(
     tmp_path: Path, write: Callable[[Json], tuple[str, list[bytes]]], result: Json
 ) -> None:
@@ -221,7 +226,8 @@ async def test_an_answer_in_another_form_is_withheld_and_the_call_has_failed(
         at.shop.tools = [PRICE | {"outputSchema": CENTS | {"additionalProperties": False}}]
         await at.listed()
         answer = await at.call("get_price", {"thing": "desk"}, "t1")
-        assert answer["error"]["data"]["reason_code"] == "OUTPUT_DRIFT" and "s3cret" not in json.dumps(answer)
+        says(answer["error"]["data"]["reason_code"], Reason.OUTPUT_DRIFT)
+        assert "s3cret" not in json.dumps(answer)
         receipt = await at.world.ledger.read.event(answer["error"]["data"]["receipt_id"])
         assert receipt is not None and receipt.name == "outcome.recorded"
         assert await at.outcome("t1") == ("failed", "OUTPUT_DRIFT")
@@ -231,6 +237,20 @@ async def test_an_answer_in_another_form_is_withheld_and_the_call_has_failed(
         assert await at.outcome("t1") == ("failed", "OUTPUT_DRIFT")
         names = [event.name for event in await at.world.ledger.read.events(run=at.run.id)]
         assert names.count("outcome.recorded") == 1
+
+
+@emits(Reason.SCHEMA_VIOLATION)
+async def test_arguments_that_do_not_fit_are_refused_at_the_hook_and_at_the_gateway(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        await at.listed()
+        hook = at.world.hook("mcp__shop__get_price", {"thing": ["s3cret"]}, "t1")
+        async with at.agent.stream("POST", "/gate", json=hook) as answer:
+            said = json.loads(await answer.aread())["hookSpecificOutput"]
+        assert said["permissionDecision"] == "deny" and "s3cret" not in json.dumps(said)
+        assert said["permissionDecisionReason"] == "SCHEMA_VIOLATION: thing: must be string"
+        refused = await at.rpc("tools/call", name="get_price", arguments={"thing": ["s3cret"]})
+        says(refused["error"]["data"]["reason_code"], Reason.SCHEMA_VIOLATION)
+        assert at.shop.asked == ["tools/list"]
 
 
 async def test_a_container_that_speaks_first_is_written_down(tmp_path: Path) -> None:

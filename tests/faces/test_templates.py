@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 FACES = Faces(ROOT / "templates", ROOT / "static", UTC)
 PAGES = samples_pages.pages()
 ROUTES = re.compile(
-    r"^(#.*|/(inbox|runs|blueprints|evidence|settings|login|logout)([/?].*)?|/api/v1/openapi.json|/d|/static/[a-z0-9./-]+\?v=[0-9a-f]{10}(#i-[a-z]+)?)$"
+    r"^(#.*|/(inbox|runs|blueprints|policies|grants|freeze|evidence|settings|login|logout)([/?].*)?|/api/v1/openapi.json|/d|/static/[a-z0-9./-]+\?v=[0-9a-f]{10}(#i-[a-z]+)?)$"
 )
 
 

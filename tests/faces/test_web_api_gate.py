@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -250,15 +251,18 @@ async def test_a_grant_ends_with_its_time_and_never_touches_a_denial(world: Gate
     again.cancel()
 
 
-async def test_what_cannot_be_undone_is_never_granted(world: GateWorld) -> None:
+async def test_what_cannot_be_undone_is_granted_only_where_a_pattern_says_which(world: GateWorld) -> None:
     program = await world.web.program()
     run = await world.start()
     task, approval = await world.asked(run, "mcp__mail__send_all", MAIL)
     item = fits(await program.get(f"/api/v1/inbox/{approval}"), "ItemInFull")
-    assert item["available"] == ["allow", "deny", "edit"]
+    assert item["available"] == ["allow", "deny", "edit", "allow_pattern"]
     refused(await _answer(program, approval, grant={"scope": "run"}), 403, "FORBIDDEN")
+    refused(await _answer(program, approval, grant={"scope": "run", "pattern": "false"}), 400, "INVALID_INPUT")
     assert not task.done()
-    task.cancel()
+    pattern = 'args.to == "leadership@example.com"'
+    fits(await _answer(program, approval, grant={"scope": "run", "pattern": pattern}), "ItemInFull")
+    assert (await finished(task)).allowed
 
 
 # --- ceremonies -------------------------------------------------------------------------------------------------------
@@ -377,6 +381,41 @@ async def test_a_bulk_answer_has_bounds(world: GateWorld) -> None:
     refused(await program.get("/api/v1/inbox/bulk/nothing"), 404, "NOT_FOUND")
 
 
+# --- policies --------------------------------------------------------------------------------------------------------
+
+
+async def test_another_text_of_a_policy_is_tried_on_what_has_happened(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).parent / "gate_policies", tmp_path / "policies")
+    async with gate_world(tmp_path) as world:
+        program = await world.web.program()
+        run = await world.start()
+        for number in range(3):
+            await world.hook(run, "Read", {"file_path": f"/workspace/{number}"}, f"t{number}")
+        await world.hook(run, "Bash", {"command": "mkfs.ext4 /dev/sda"}, "t9")
+        listed = fits(await program.get("/api/v1/policies"), "Policies")["policies"]
+        assert [one["name"] for one in listed] == ["ceremony"]
+        shown = fits(await program.get("/api/v1/policies/ceremony"), "PolicyInFull")
+        rule = next(rule for rule in shown["rules"] if rule["id"] == "two")
+        assert rule["approval"]["quorum"] == 2 and shown["blueprints"] == ["ceremony"]
+        path = "/api/v1/policies/ceremony/backtest"
+        same = fits(await program.post(path), "Backtest")
+        assert (same["looked_at"], same["changed"]) == (4, [])
+        text = shown["files"]["rules.toml"]
+        edited = text.replace(
+            'id = "read"\ntools = ["Read"]\nverdict = "ALLOW"', 'id = "read"\ntools = ["Read"]\nverdict = "ESCALATE"'
+        )
+        assert edited != text
+        other = fits(await program.post(path, json={"files": {"rules.toml": edited}}), "Backtest")
+        assert [(row["was"], row["now"], row["now_rule"]) for row in other["changed"]] == [
+            ("ALLOW", "ESCALATE", "read")
+        ] * 3
+        broken = await program.post(path, json={"files": {"rules.toml": "[[rules]]\nid ="}})
+        assert "rules.toml" in refused(broken, 422, "BAD_POLICY")
+        refused(await program.post(path, json={"files": {"rules.toml": 1}}), 422, "SCHEMA_VIOLATION")
+        refused(await program.post("/api/v1/policies/nothing/backtest"), 404, "NOT_FOUND")
+        assert (await program.post(path, json={"files": {"../../etc/passwd": "x"}})).status_code in (400, 422)
+
+
 # --- who may look -----------------------------------------------------------------------------------------------------
 
 
@@ -415,9 +454,13 @@ async def test_the_gateway_has_no_route_that_answers_and_an_attempt_is_told(worl
     for path in (f"/api/v1/inbox/{approval}/answer", f"/inbox/{approval}/answer", "/api/v1/inbox"):
         answer = await world.gateway.post(path, json={"answer": "allow"}, headers={"x-helm-run": run})
         assert answer.status_code in (403, 404, 405), path
+    target = f"/api/v1/inbox/{approval}/answer"
+    told = await world.post(run, "/door/attempt", {"method": "POST", "target": target})
+    says(told["reason_code"], Reason.SELF_APPROVAL)
     assert not task.done()
     (notice, *_) = fits(await program.get("/api/v1/notices"), "Notices")["notices"]
     assert (notice["kind"], notice["run"]) == ("self_approval", run)
-    says(next(code for code in await world.verdicts(run) if code == "SELF_APPROVAL"), Reason.SELF_APPROVAL)
-    fits(await program.post(f"/api/v1/notices/{notice['id']}/clear"), "Notices")
+    assert (await world.verdicts(run))[-1] == "SELF_APPROVAL", "the attempt is a receipt"
+    cleared = fits(await program.post(f"/api/v1/notices/{notice['id']}/clear"), "Notices")
+    assert notice not in cleared["notices"]
     task.cancel()

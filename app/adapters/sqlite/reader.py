@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, Text, cast, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session, and_, col, func, or_, select
@@ -176,6 +176,19 @@ class SqliteReader:
             ActionRow.ended_ts >= ts, ActionRow.cost_micro > 0
         )
         return int(await self._in_thread(lambda session: session.exec(query).one()))
+
+    async def rule_hits(self) -> Mapping[tuple[str, str], int]:
+        """Intents by the policy of their run and the rule that decided them."""
+        policy = func.json_extract(cast(RunRow.state, Text), "$.policy")
+        rule = func.json_extract(cast(ActionRow.doc, Text), "$.rule")
+        query = (
+            select(policy, rule, func.count())
+            .select_from(ActionRow)
+            .join(RunRow, col(RunRow.id) == ActionRow.run)
+            .group_by(policy, rule)
+        )
+        rows = await self._in_thread(lambda session: list(session.exec(query)))
+        return {(str(policy), str(rule)): int(count) for policy, rule, count in rows if rule}
 
     async def size(self) -> int:
         """How many receipts are durable."""
