@@ -51,6 +51,12 @@ class Outbox:
             self._waiting.append((event, len(encode(event))))
             self._changed.notify_all()
 
+    async def told(self) -> None:
+        """Wait until the server has everything that was put here before."""
+        async with self._changed:
+            last = self._next - 1
+            await self._changed.wait_for(lambda: not self._waiting or self._waiting[0][0]["n"] > last)
+
     async def drained(self) -> None:
         """Wait until the server has everything."""
         async with self._changed:

@@ -220,6 +220,8 @@ class Session:
         self._agents.setdefault(call or agent, agent)
         self._parents[agent] = parent
         await self._outbox.put("agent.spawned", agent=agent, agent_type=kind, parent=parent, tool_use_id=call)
+        # The agent begins when this returns: by its first call the server knows who it is, and who started it.
+        await self._outbox.told()
         return {}
 
     async def _ended(self, hook: Json, _tool_use_id: str | None, _context: Any) -> Json:

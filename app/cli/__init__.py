@@ -17,6 +17,7 @@ PROGRAMS: Final[dict[str, str]] = {
     "verify-log": "app.cli.log",
     "rebuild": "app.cli.log",
     "policy": "app.cli.policy",
+    "approver": "app.cli.approver",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,10 +13,14 @@ from app.cli.api import Api, rows_of
 from app.cli.cards import card, input_lines, list_items, list_notices
 from app.cli.exits import HELP, NEGATIVE, OK
 from app.cli.output import interactive, out, print_json, safe
+from app.cli.sshsign import signed_answer
 
 app = typer.Typer(epilog=HELP, help="What waits for you; answer it in place.")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The item's id as the list shows it, or its beginning.")]
+Sign = Annotated[
+    Path | None, typer.Option(metavar="KEYFILE", help="Sign it with this SSH key, enrolled by helm approver enroll.")
+]
 Reason = Annotated[str, typer.Option(help="Why; the agent is told, and it stays in the log.")]
 
 
@@ -76,6 +81,7 @@ def allow(
     uses: Annotated[int, typer.Option(min=0, max=1000, help="How many later calls at most.", show_default=False)] = 0,
     lasts: Annotated[str, typer.Option(help="For how long: 30min, 2h, 1d.")] = "",
     scope: Annotated[str, typer.Option(help="Where the pattern holds: run, or blueprint (and its workspace).")] = "",
+    sign: Sign = None,
     as_json: Json = False,
 ) -> int:
     """Allow a call: once, with other arguments, or with a grant for later ones. Exit 0 when it was executed or waits
@@ -83,13 +89,13 @@ def allow(
     more: dict[str, Any] = {"grant": grant_of(for_run, pattern, uses, lasts, scope)}
     if edit:
         more["edited"] = edited_of(edit)
-    return _answer_one(id, "allow", reason, as_json, **more)
+    return _answer_one(id, "allow", reason, as_json, sign, **more)
 
 
 @app.command()
-def deny(id: Id, reason: Reason = "", as_json: Json = False) -> int:
+def deny(id: Id, reason: Reason = "", sign: Sign = None, as_json: Json = False) -> int:
     """Deny a call. Exit 0 when the denial is recorded, 4 when somebody had answered."""
-    return _answer_one(id, "deny", reason, as_json)
+    return _answer_one(id, "deny", reason, as_json, sign)
 
 
 @app.command()
@@ -103,9 +109,13 @@ def again(id: Id, as_json: Json = False) -> None:
     print(f"The agent is asked to make the call again; the message is {safe(message['state'])}.")
 
 
-def _answer_one(id: str, answer: str, reason: str, as_json: bool, **more: Any) -> int:
+def _answer_one(id: str, answer: str, reason: str, as_json: bool, sign: Path | None, **more: Any) -> int:
     with Api.connect() as api:
-        item = answer_item(api, key_named(api, id), answer, reason, **more)
+        key = key_named(api, id)
+        if sign is not None:
+            more = signed_answer(api, key, {"answer": answer, "reason": reason, **more}, sign)
+            more = {name: value for name, value in more.items() if name not in ("answer", "reason")}
+        item = answer_item(api, key, answer, reason, **more)
         final = await_fate(item, None if as_json else say_state)
     if as_json:
         print_json(final)

@@ -20,7 +20,7 @@ from app.adapters.sqlite.reader import SqliteReader
 from app.cli.exits import OK, USAGE, Failure
 from app.cli.output import out, print_json, safe, show, styled, table
 from app.cli.policy_log import Json, open_log
-from app.domain.backtest import Recall, Row, redecide
+from app.domain.backtest import Row
 from app.domain.canonical import Json as JsonValue
 from app.domain.errors import NotFound
 from app.domain.expressions import ENGINE, INTERPRETED
@@ -28,6 +28,7 @@ from app.domain.policy import Bundle, decide_again
 from app.domain.policy_cases import second_opinion
 from app.domain.times import text_of
 from app.ports import RunFilter
+from app.services.backtests import backtest as replay
 from app.settings import Settings, read_settings
 
 MAX_COMPARED: Final = 5_000  # distinct inputs that the second engine, a hundred times slower, looks at
@@ -89,19 +90,15 @@ def _since(text: str) -> str:
 
 
 async def _replay(settings: Settings, bundle: Bundle, against: str, since: str) -> Tally:
-    tally, recall, other = Tally(), Recall(), second_opinion(bundle)
+    tally, other = Tally(), second_opinion(bundle)
     async with open_log(settings) as reader:
         run = await _run_id(reader, against) if against else ""
-        after = -1
-        while page := await reader.events(after=after, run=run, limit=500):
-            after = page[-1].seq
-            for event in page:
-                recorded = recall.take(event)
-                if recorded is None or recorded.ts < since:
-                    continue
-                row = redecide(bundle, recorded)
+        size = await reader.size()
+        async for step in replay(reader, bundle, run=run, since=since, most=size + 1):
+            for row in step.rows:
                 tally.add(row)
                 _compare(tally, other, row)
+    tally.rows.sort(key=lambda row: row.recorded.seq)
     return tally
 
 

@@ -83,6 +83,7 @@ class RunActions:
     policies: set[str]
     run: str = ""
     blueprint: str = ""
+    opened_by: str = ""
     standing: Standing = field(default_factory=Standing)  # as of the receipt before the one that is applied
     deeds: dict[str, Deed] = field(default_factory=dict)
     known: dict[str, Named] = field(default_factory=dict)  # receipt id -> its kind and action
@@ -230,6 +231,8 @@ class RunActions:
         actor = receipt.actor
         if actor.type != "human" or (actor.type, actor.id) == deed.actor:
             self._bad("E_APPR_SELF", receipt, "answered by the one who asked, or by no person")
+        if question.asked.not_requester and p.decision == "approve" and p.approver == self.opened_by:
+            self._bad("E_APPR_SELF", receipt, "allowed by the one who started the run")
         if actor.id != p.approver:
             self._bad("E_APPR_BINDING", receipt, "the approver is not the one who acted")
         key = check_answer(self.findings, receipt, p, question.asked, self.standing)

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from app.domain.canonical import b64, canonical_bytes, strict_loads, unb64
-from app.domain.content import Proof
+from app.domain.content import SIGNED_ANSWER, SIGNED_ENROLMENT, Proof
 from app.domain.errors import HelmError, InvalidInput
 from app.domain.passkey import Assertion, PasskeyKey
 from app.domain.payloads_log import KeyAdded
 from app.domain.sshsig import BadSignature, SshKey, SshSignature
 from app.domain.standing import ApproverKey
 
-ANSWERS: Final = "helm-approval"  # namespaces of SSH signatures: one kind of words never stands for the other
-ENROLLING: Final = "helm-enroll"
 ROLE: Final = "approver:"
 CHALLENGE_BYTES: Final = 32
 _MOST_PROOF: Final = 32_768
@@ -67,6 +65,13 @@ def signer_of(proof: Proof) -> str:
 def check_proof(proof: Proof, statement: bytes, account: str, keys: Mapping[str, ApproverKey]) -> str:
     """The id of the person's own, enrolled and unrevoked key that signed the statement. Raises BadProof."""
     id, signature = _read(proof)
+    key = in_force(id, account, keys)
+    _verify(signature, public_of(key.type, key.public), statement, SIGNED_ANSWER)
+    return id
+
+
+def in_force(id: str, account: str, keys: Mapping[str, ApproverKey]) -> ApproverKey:
+    """The person's own key of this id, while it is not revoked. Raises BadProof."""
     key = keys.get(id)
     if key is None:
         raise BadProof("E_APPR_KEY", "the key that signed it is not enrolled")
@@ -74,8 +79,7 @@ def check_proof(proof: Proof, statement: bytes, account: str, keys: Mapping[str,
         raise BadProof("E_APPR_KEY", "the key that signed it is somebody else's")
     if key.revoked_seq:
         raise BadProof("E_APPR_KEY", "the key that signed it was revoked")
-    _verify(signature, public_of(key.type, key.public), statement, ANSWERS)
-    return id
+    return key
 
 
 def check_enrolment(added: KeyAdded, log: str) -> PublicKey:
@@ -95,7 +99,7 @@ def check_enrolment(added: KeyAdded, log: str) -> PublicKey:
         id, signature = _read(Proof(added.proof.type, inner))
         if id != added.key_id:
             raise BadProof("E_KEY_POP", "the proof is of another key")
-        _verify(signature, key, enrol_statement(log, account, id, challenge), ENROLLING)
+        _verify(signature, key, enrol_statement(log, account, id, challenge), SIGNED_ENROLMENT)
     except BadProof as error:
         raise BadProof("E_KEY_POP", error.message) from None
     return key

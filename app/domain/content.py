@@ -13,6 +13,9 @@ Time = Annotated[str, "time"]
 COMMIT_PREFIX: Final = b"helm/commit/v1\0"
 COMMIT_ALG: Final = "sha256-salted-v1"
 JSON: Final = "application/json"
+# Namespaces of SSH signatures: one kind of words never stands for the other.
+SIGNED_ANSWER: Final = "helm-approval"
+SIGNED_ENROLMENT: Final = "helm-enroll"
 _HALF: Final = re.compile("[\ud800-\udfff]")
 TEXT: Final = "text/plain; charset=utf-8"
 

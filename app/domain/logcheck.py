@@ -222,7 +222,7 @@ class LogCheck:
         elif receipt.run != SYSTEM_RUN:
             self._bad("E_RUN_SEQ", receipt.seq, "the run does not begin with run.open")
         blueprint = created.blueprint if isinstance(created, RunCreated) else ""
-        run = _Run(-1, "", 0, RunActions(self.findings, self._policies, receipt.run, blueprint))
+        run = _Run(-1, "", 0, RunActions(self.findings, self._policies, receipt.run, blueprint, receipt.actor.id))
         self._runs[receipt.run] = run
         return run
 

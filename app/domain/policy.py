@@ -85,7 +85,7 @@ class Bundle:
     engine: Engine = ENGINE
     health_checks: tuple[ToolGlob, ...] = ()
     tool_places: Mapping[str, tuple[str, int, int]] = field(default_factory=dict, compare=False, repr=False)
-    _plans: dict[str, _Plan] = field(default_factory=dict, compare=False, repr=False)
+    _plans: dict[str | tuple[str, ...], _Plan] = field(default_factory=dict, compare=False, repr=False)
 
     def effect_class(self, tool: str) -> EffectClass | None:
         """What the bundle says a tool does; None when it does not know the tool."""
@@ -98,12 +98,15 @@ class Bundle:
         return any(glob.matches(tool) for glob in self.health_checks)
 
     def plan(self, tool: str) -> _Plan:
-        """The rules for one tool. Kept per name, up to a bound that a flood of names cannot pass."""
+        """The rules for one tool. Kept per name and per set of rules, which most tools share, up to a bound that a
+        flood of names cannot pass."""
         plan = self._plans.get(tool)
         if plan is None:
-            plan = _make_plan(tuple(rule for rule in self.rules if rule.covers(tool)), self.engine)
-            if len(self._plans) < _MAX_PLANS:
-                self._plans[tool] = plan
+            rules = tuple(rule for rule in self.rules if rule.covers(tool))
+            alike = tuple(rule.id for rule in rules)
+            plan = self._plans.get(alike) or _make_plan(rules, self.engine)
+            if len(self._plans) < _MAX_PLANS - 1:
+                self._plans[tool] = self._plans[alike] = plan
         return plan
 
 

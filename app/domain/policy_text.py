@@ -26,6 +26,7 @@ _NOT_A_DENIAL: Final = frozenset({Reason.ALLOW, Reason.APPROVED, Reason.APPROVAL
 MAX_STARS: Final = 4
 MAX_TIMEOUT_S: Final = 30 * 24 * 3600
 MAX_QUORUM: Final = 9
+MAX_BUNDLES: Final = 16
 ROLES: Final = ("owner", "approver")
 _RULE_KEYS: Final = (
     *("id", "tools", "when", "verdict", "reason_code", "message", "risk"),
@@ -150,6 +151,8 @@ def _ordered(part: Part, engine: Engine, find: Find, above: tuple[str, ...], see
             part.head.refuse("extends", f"a circle: {' > '.join((*above, part.name, name))}")
         if name in seen:
             part.head.refuse("extends", f"{name!r} is reached twice: by {seen[name]!r} and by {part.name!r}")
+        if len(seen) >= MAX_BUNDLES:
+            part.head.refuse("extends", f"more than {MAX_BUNDLES} bundles build on each other")
         found = find(name)
         if found is None:
             part.head.refuse("extends", f"there is no bundle {name!r}")

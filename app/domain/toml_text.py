@@ -140,6 +140,8 @@ def read_toml(text: str, file: str) -> Table:
         found = _POSITION.search(str(error))
         line = int(found.group(1)) if found else text.count("\n") + 1
         raise BadPolicy(f"{file}:{line}: not valid TOML: {_POSITION.sub('', str(error)).strip()[:160]}") from None
+    except ValueError:
+        raise BadPolicy(f"{file}:1: not valid TOML: a number with too many digits") from None
     except RecursionError:
         raise BadPolicy(f"{file}:1: not valid TOML: nested too deeply") from None
     return Table(file, (), data, _locate(text))

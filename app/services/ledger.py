@@ -11,9 +11,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from app.domain.approverkey import BadProof, in_force, signer_of
 from app.domain.chain import Chain, Head, Moment, Sealed
 from app.domain.errors import (
     AlreadyClaimed,
+    Forbidden,
     Frozen,
     HelmError,
     InvalidInput,
@@ -24,7 +26,7 @@ from app.domain.errors import (
 from app.domain.events import SYSTEM_KINDS, Draft, Event
 from app.domain.fold import evolve
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads import Dispatched, McpForwarded, RunCreated
+from app.domain.payloads import ApprovalDecided, Dispatched, McpForwarded, RunCreated
 from app.domain.run import Action, Run
 from app.domain.standing import Standing, settle
 from app.domain.times import text_of
@@ -285,6 +287,7 @@ class Ledger:
         if state is None and not isinstance(sealed[0].event.payload, RunCreated):
             raise NotFound("there is no such run")
         _check_thaw(state, sealed, standing)
+        _check_signers(sealed, standing)
         steps = []
         for entry in sealed:
             steps.append(evolve(state, entry.event))
@@ -363,6 +366,16 @@ def _check_thaw(run: Run | None, sealed: list[Sealed], standing: Standing) -> No
     freeze = standing.frozen(run.id, run.blueprint)
     if freeze is not None:
         raise Frozen(f"{freeze.by} froze {freeze.target or 'everything'} at {freeze.ts}; unfreeze it first")
+
+
+def _check_signers(sealed: list[Sealed], standing: Standing) -> None:
+    """Who signed an answer was asked before it came here; a revocation that was recorded since then comes first."""
+    for payload in (entry.event.payload for entry in sealed):
+        if isinstance(payload, ApprovalDecided) and payload.proof.type != "none":
+            try:
+                in_force(signer_of(payload.proof), payload.approver, standing.keys)
+            except BadProof as error:
+                raise Forbidden(error.message) from None
 
 
 def _check_place(run: str, drafts: Sequence[Draft]) -> None:

@@ -4,21 +4,20 @@ finds wrong, or whose cases do not hold; what is saved takes effect as any edit 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from app.domain.backtest import Recall, Row, redecide
+from app.domain.backtest import Row
 from app.domain.canonical import canonical_bytes
 from app.domain.errors import Conflict, InvalidInput
 from app.domain.policy import Bundle
 from app.domain.policy_lint import ERROR, Finding
 from app.domain.signing import sha256
+from app.services.backtests import backtest
 from app.services.ledger import Ledger
 
-MOST_EVENTS: Final = 200_000
 MOST_ROWS: Final = 200
-_PAGE: Final = 500
 _KEPT: Final = 32
 
 
@@ -114,14 +113,9 @@ class PolicyDesk:
     async def history(self, name: str, files: Mapping[str, str]) -> History:
         """What such a text would have said to what has happened. Raises BadPolicy."""
         bundle = await self.folder.load(name, files)
-        recall, found = Recall(), History()
-        after = max(-1, self.ledger.head - MOST_EVENTS)
-        while page := await self.ledger.read.events(after=after, limit=_PAGE):
-            after = page[-1].seq
-            for event in page:
-                recorded = recall.take(event)
-                if recorded is not None and recorded.policy == name:
-                    found = _counted(found, redecide(bundle, recorded))
+        found = History()
+        async for step in backtest(self.ledger.read, bundle, policy=name):
+            found = _counted(found, step.rows)
         return found
 
     async def save(self, name: str, files: Mapping[str, str], *, base: str, tested: str) -> None:
@@ -139,9 +133,11 @@ class PolicyDesk:
         await self.folder.write(name, {file: text for file, text in files.items() if now[file] != text})
 
 
-def _counted(found: History, row: Row) -> History:
-    found = replace(found, looked_at=found.looked_at + 1, unknown=found.unknown + (row.decision is None))
-    if not row.changed:
-        return found
-    changed = (row, *found.changed)
-    return replace(found, changed=changed[:MOST_ROWS], more=found.more + max(0, len(changed) - MOST_ROWS))
+def _counted(found: History, rows: Sequence[Row]) -> History:
+    changed = sorted((*found.changed, *(row for row in rows if row.changed)), key=lambda row: -row.recorded.seq)
+    return History(
+        changed=tuple(changed[:MOST_ROWS]),
+        more=found.more + max(0, len(changed) - MOST_ROWS),
+        looked_at=found.looked_at + len(rows),
+        unknown=found.unknown + sum(row.decision is None for row in rows),
+    )

@@ -11,7 +11,7 @@ from app.domain.errors import AlreadyClaimed, Frozen, InvalidInput, RunEnded
 from app.domain.events import Draft
 from app.domain.payloads import McpForwarded
 from app.domain.reasons import Reason
-from app.domain.run import Action
+from app.domain.run import Action, Run
 from app.domain.verdict import AgentFacts, Grade
 from app.services.approvals import Approvals
 from app.services.asks import Answer, Ask, args_content, result_content, web_place
@@ -19,6 +19,7 @@ from app.services.gate import Gate
 from app.services.ledger import Ledger
 
 MAX_KEY = 200
+MAX_DEPTH = 16
 
 
 class ToolCalls:
@@ -38,7 +39,6 @@ class ToolCalls:
         host, port = web_place(tool, args)
         blueprint = self._blueprint_of(run)
         found = await self._ledger.run(run)
-        agents = found.agents if found is not None else {}
         return await self._gate.perform(
             Ask(
                 run=run,
@@ -48,7 +48,7 @@ class ToolCalls:
                 key=key,
                 executor="gateway" if mcp else "runner",
                 grade=Grade.STRUCTURAL if mcp else Grade.COOPERATIVE,
-                agent=_agent(hook, agents),
+                agent=_agent(hook, found),
                 host=host,
                 port=port,
                 egress_listed=blueprint is not None and bool(host) and blueprint.egress_match(host, port) is not None,
@@ -107,9 +107,20 @@ def _same(judged: bytes, sent: bytes) -> bool:
     return judged == sent or (sent in (b"", b"null") and judged == b"{}")
 
 
-def _agent(hook: Mapping[str, Any], agents: Mapping[str, str]) -> AgentFacts:
-    agent_id, agent_type = hook.get("agent_id"), hook.get("agent_type")
+def _agent(hook: Mapping[str, Any], run: Run | None) -> AgentFacts:
+    """Who asks, and by way of whom: the runner tells of each sub-agent, and of the one that started it, before it
+    works."""
+    agent_id, told = hook.get("agent_id"), hook.get("agent_type")
     if not isinstance(agent_id, str) or not agent_id:
         return AgentFacts("lead", "lead", 0, ("lead",))
-    kind = agent_type if isinstance(agent_type, str) and agent_type else agents.get(agent_id, "agent")
-    return AgentFacts(agent_id[:100], kind[:100], 1, ("lead", kind[:100]))
+    agents, parents = (run.agents, run.parents) if run is not None else ({}, {})
+    kind = told if isinstance(told, str) and told else agents.get(agent_id, "agent")
+    path, above = [_word(kind)], parents.get(agent_id, "")
+    while above and len(path) < MAX_DEPTH:  # a chain that an agent made up may go round
+        path.append(_word(agents.get(above, "agent")))
+        above = parents.get(above, "")
+    return AgentFacts(agent_id[:100], kind[:100], len(path), ("lead", *reversed(path)))
+
+
+def _word(kind: str) -> str:
+    return kind[:60].replace("/", "-")

@@ -10,7 +10,6 @@ from app.domain.errors import InvalidInput, NotFound
 from app.domain.ids import is_digest, short_id
 from app.domain.times import text_of
 from app.ports import RunFilter
-from app.web import people_api
 from app.web.api_json import blueprint_json, health_json, run_json, steering_json, token_json
 from app.web.api_requests import LIMIT, MOST, ROOT, Json, body_of, number_in, query_at, run_at
 from app.web.context import OPEN, OWN, Req, viewer_of, web_of
@@ -195,5 +194,4 @@ ROUTES: Final[tuple[Any, ...]] = (
     *(list_runs, start_run, show_run, stop_run, steer_run, run_events, show_receipt),
     *(list_blueprints, show_blueprint),
     *(list_tokens, create_token, revoke_token, health, version, log_head, openapi, healthz),
-    *people_api.ROUTES,
 )

@@ -14,6 +14,7 @@ from app.domain.ids import is_run_id
 from app.domain.run import Run
 from app.web.context import Req, web_of
 from app.web.openapi import REQUESTS, query_of
+from app.web.openapi_people import PAGE_REQUESTS
 
 ROOT: Final = "/api/v1"
 MOST: Final = 500
@@ -21,7 +22,8 @@ LIMIT: Final = 100
 _MOST_DEPTH: Final = 16
 _MOST_DEPTH_EDITED: Final = 64
 _MOST_NUMBER: Final = 2**53 - 1
-_CHECKS: Final = {name: jsonschema_rs.validator_for(dict(schema)) for name, schema in REQUESTS.items()}
+_SCHEMAS: Final = {**REQUESTS, **PAGE_REQUESTS}
+_CHECKS: Final = {name: jsonschema_rs.validator_for(dict(schema)) for name, schema in _SCHEMAS.items()}
 
 Json = Response[dict[str, Any]]
 
@@ -42,7 +44,7 @@ async def body_of(request: Req, schema: str) -> Mapping[str, Any]:
     if media != "application/json":
         raise InvalidInput("the body is sent as application/json")
     # Edited arguments are as deep as a tool's may be; all else that is sent is flat.
-    depth = _MOST_DEPTH_EDITED if "edited" in REQUESTS[schema]["properties"] else _MOST_DEPTH
+    depth = _MOST_DEPTH_EDITED if "edited" in _SCHEMAS[schema]["properties"] else _MOST_DEPTH
     value = strict_loads(data, max_bytes=web_of(request).settings.body_limit, max_depth=depth)
     for error in _CHECKS[schema].iter_errors(value):
         raise Unprocessable(_words(error))

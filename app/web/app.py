@@ -11,6 +11,7 @@ from app.services.people import PeopleDesk
 from app.services.services import Services
 from app.web import (
     api_routes,
+    approvers_api,
     assets,
     blueprints,
     bulk,
@@ -53,6 +54,7 @@ ROUTES: Final[tuple[Any, ...]] = (
     settings_page.token_revoke,
     *(evidence.evidence_page, evidence.evidence_verify),
     *(live.ticket, live.live),
+    *approvers_api.PAGE_ROUTES,
     *api_routes.ROUTES,
 )
 

@@ -4,12 +4,13 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from app.domain.errors import Forbidden, InvalidInput
+from app.domain.times import ms_of
 from app.services.people import MIN_PASSWORD
 from app.services.people_port import Session
 from app.web.context import OWN, Html, Req, form_of, is_fragment, viewer_of, web_of
 from app.web.session import Viewer
 from app.web.shell import fragment, html, redirect, shell_of
-from app.web.views_plain import SessionRow, SettingsPage, TokenRow, TokensBox
+from app.web.views_plain import ApproverKeyRow, SessionRow, SettingsPage, TokenRow, TokensBox
 
 
 @get("/settings")
@@ -29,8 +30,20 @@ async def _page(request: Req, secret: str = "") -> Html:
         tokens=await _tokens(request, secret),
         asks_password=viewer.session is None or web.people.asks_password(viewer.session),
         min_length=MIN_PASSWORD,
+        approver_keys=_approver_keys(request),
+        may_enroll=viewer.role != "viewer",
     )
     return html(request, page)
+
+
+_KINDS = {"ssh-ed25519": "SSH key", "sk-ssh-ed25519": "SSH key on a security key", "webauthn": "passkey"}
+
+
+def _approver_keys(request: Req) -> tuple[ApproverKeyRow, ...]:
+    keys = web_of(request).services.approver_keys.keys(viewer_of(request).account)
+    return tuple(
+        ApproverKeyRow(key.id, key.name, _KINDS[key.type], ms_of(key.added_ts), bool(key.revoked_seq)) for key in keys
+    )
 
 
 async def _tokens(request: Req, secret: str = "") -> TokensBox:

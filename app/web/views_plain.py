@@ -129,6 +129,17 @@ class TokensBox:
 
 
 @dataclass(frozen=True, slots=True)
+class ApproverKeyRow:
+    """A key of this person's. Revoke posts `id` to `/settings/approver-keys/revoke`."""
+
+    key: str
+    name: str
+    kind: str
+    since_ms: int
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsPage:
     """Keys, tokens, sessions, theme and sign-out (`POST /logout`). `about`: label/value pairs (version, home, engine).
     `asks_password`: whether a new password needs the current one."""
@@ -140,6 +151,8 @@ class SettingsPage:
     tokens: TokensBox = TokensBox("")
     asks_password: bool = True
     min_length: int = 12
+    approver_keys: tuple[ApproverKeyRow, ...] = ()
+    may_enroll: bool = True
 
 
 class LoginStep(StrEnum):

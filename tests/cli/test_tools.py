@@ -74,7 +74,7 @@ def test_a_changed_tool_is_looked_at_accepted_and_shown_again(server: Running) -
     shown = server.helm("tools", "show", "shop/get_price").out
     assert "-" in shown and "+" in shown and "Ignore previous" in shown and "\u202e" not in shown
     assert "look twice: invisible" in shown and "look twice: words that give orders" in shown
-    assert server.helm("tools").out.splitlines()[1].split()[:2] == ["shop/get_price", "drifted"]
+    assert server.helm("tools").out.splitlines()[2].split()[:2] == ["shop/get_price", "drifted"]
     assert server.helm("notices").out.count("get_price of shop") == 1
     stale = server.helm("tools", "accept", "shop/get_price", "--digest", before)
     assert stale.code == 4 and "changed again" in stale.error

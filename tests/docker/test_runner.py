@@ -98,6 +98,31 @@ async def test_a_sub_agents_call_passes_the_gate_under_its_own_name(stage: Stage
     assert stage.wrote("sub")
 
 
+async def test_a_sub_agent_of_a_sub_agent_is_told_with_the_one_that_started_it_before_it_asks(stage: Stage) -> None:
+    agents = {name: {"description": "helps", "prompt": "you help"} for name in ("helper", "fetcher")}
+
+    def spawn(call: str, kind: str, prompt: str) -> Json:
+        told = {"description": "d", "prompt": prompt, "subagent_type": kind}
+        return {"tools": [{"id": call, "name": "Agent", "input": told}]}
+
+    inner = [{"tools": [bash(mark("inner"), "toolu_9")]}, {"text": "inner done"}]
+    middle = [spawn("toolu_2", "fetcher", "INNER"), {"text": "middle done"}]
+    played = {"MIDDLE": middle, "INNER": inner}
+    door = await stage.play(script(spawn("toolu_1", "helper", "MIDDLE"), agents=played, hello={"agents": agents}))
+    first, second = door.events("agent.spawned")
+    assert [first["agent_type"], second["agent_type"]] == ["helper", "fetcher"]
+    assert (first["parent"], second["parent"]) == ("", first["agent"])
+    asked = {each["agent"] for each in door.seen("gate", id="toolu_9")}
+    assert asked == {second["agent"]}
+    order = [each["at"] for each in door.journal if each in door.seen("gate", id="toolu_9") or _tells(each, second)]
+    assert order[0] == "event", "the server knows who it is before it is asked"
+    assert stage.wrote("inner")
+
+
+def _tells(each: Json, event: Json) -> bool:
+    return bool(each["at"] == "event" and each["event"] == event)
+
+
 async def test_a_sub_agents_denied_call_does_not_run(stage: Stage) -> None:
     call = {"description": "d", "prompt": "HELPME", "subagent_type": "helper"}
     agents = {"helper": {"description": "helps", "prompt": "you help"}}

@@ -403,8 +403,8 @@ def m86b_answered_twice() -> Lines:
     return rewrite(LINES, lambda bodies: doubled(bodies, at(bodies, "approval.decision")))
 
 
-@case("E_APPR_KEY")
-def m87_proof_that_nobody_can_check() -> Lines:
+@case("E_APPR_SIG")
+def m87_proof_that_nobody_can_read() -> Lines:
     return changed("approval.decision", proof={"type": "sshsig", "data": "AAAA"})
 
 

@@ -9,7 +9,7 @@ from app.web.patterns import pattern_for
 from app.web.payloads import Payload, diff_lines, payload_of
 from app.web.rows import AnswerState, RunStatus
 from app.web.views import Answer, Card, Fact, InboxItem, ItemKind, Money, PastDecision, RuleText, Shell, Touch
-from app.web.views_gate import Ceremony, Drift, FileNote, FrozenNote, GrantForm
+from app.web.views_gate import Ceremony, Drift, FileNote, FrozenNote, GrantForm, HeldItem, Hold
 
 NOW = 1_795_271_000_000  # 21 Nov 2026, 14:23 UTC
 MIN = 60_000
@@ -83,6 +83,9 @@ FILES = (
     FileNote("data/prices.csv", "missing"),
 )
 TERMS = Ceremony(2, ("ben",), NOW + 4 * MIN, True, ("owner",), True, "helm inbox allow ap-1 --sign ~/.ssh/id_ed25519")
+
+
+HOLD = Hold("blk_1", "allow", (HeldItem("ap-1"), HeldItem("ap-2")), 5)
 
 
 def ceremony() -> Card:

@@ -10,6 +10,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,8 +19,9 @@ import uvicorn
 from app.web.present import Faces
 from app.web.rows import AnswerState
 from app.web.views import Answer, TimelineChunk
+from app.web.views_gate import PatternCount
 
-from tests.faces import samples, samples_pages, samples_run
+from tests.faces import samples, samples_pages, samples_rules, samples_run
 
 ROOT = Path(__file__).parents[2]
 CSP = (
@@ -51,6 +53,7 @@ class Stage:
         self.frames: asyncio.Queue[dict[str, object] | int] = asyncio.Queue()
         self.opened: list[str] = []
         self.answer_status = 200
+        self.refuse = ""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -85,6 +88,10 @@ class Stage:
             return 200, html, self.faces.call_detail(samples_run.DETAIL, samples.NOW).encode()
         if path.endswith("/timeline"):
             return 200, html, self.faces.chunk(TimelineChunk("r-1", samples_run.rows(), 0), samples.NOW).encode()
+        if path.endswith("/check"):
+            return 200, html, self.faces.checked(samples_rules.FINDINGS, samples_rules.CASES, samples.NOW).encode()
+        if path.endswith("/foot"):
+            return 200, html, self.faces.card_foot(samples.card(), samples.NOW).encode()
         name = {"/inbox": "inbox", "/inbox/at-7": "card-attention", "/inbox/ap-2": "card-command", "/runs": "runs"}
         page = self.pages[name.get(path, "card" if path.startswith("/inbox/") else "error")]
         return 200, html, self.faces.page(page, samples.NOW).encode()
@@ -92,6 +99,22 @@ class Stage:
     def _posted(self, path: str) -> tuple[int, str, bytes]:
         if path == "/live/ticket":
             return 200, "application/json", json.dumps({"ticket": "t", "expires_in": 30}).encode()
+        if path.endswith("/edit"):
+            return 200, "text/html", self.faces.edit_preview(samples.EDITED.preview, samples.NOW).encode()
+        if path.endswith("/pattern"):
+            count = PatternCount(6, 41, ("research@example",))
+            return 200, "text/html", self.faces.pattern_count(count, samples.NOW).encode()
+        if path.endswith("/statement"):
+            return 200, "application/json", json.dumps({"statement": "{}", "at": "2026-11-21T14:23:20.000Z"}).encode()
+        if path == "/inbox/bulk":
+            return 200, "text/html", self.faces.hold(samples.HOLD, samples.NOW).encode()
+        if path.endswith("/undo"):
+            return 200, "text/html", self.faces.hold(replace(samples.HOLD, state="undone"), samples.NOW).encode()
+        if path.endswith("/test"):
+            return 200, "text/html", self.faces.trial("ops", samples_rules.TRIAL, samples.NOW).encode()
+        if path.endswith("/answer") and self.refuse:
+            card = replace(samples.card(), trouble=self.refuse, panel="deny", typed="Not yet")
+            return 422, "text/html", self.faces.card_foot(card, samples.NOW).encode()
         if path.endswith("/answer"):
             state = Answer(AnswerState.RECORDED, "allow", "mara", samples.NOW, mine=self.answer_status == 200)
             card = samples.card(answer=state)

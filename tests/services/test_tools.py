@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from app.adapters.policies import load_library
+from app.domain.approval import Answerer
 from app.domain.errors import Conflict, InvalidInput, NotFound
 from app.domain.ids import SYSTEM_RUN
 from app.domain.payloads import IntentRecorded
 from app.domain.payloads_log import ToolPinned
 from app.domain.run import Run
 from app.domain.tool_schema import ToolDocument
+from app.services.answers import Refused
 from app.services.asks import Answer
+from app.services.replies import Reply
 from app.services.tools import MOST_DRIFTS, MOST_TOOLS, ToolShelf
 from app.settings import ROOT
 
 from tests.house import LIBRARY, House
 from tests.services.conftest import OpenHouse
 
+ANA = Answerer("ana", "owner")
 PRICE = {
     "name": "get_price",
     "description": "The price of one thing.",
@@ -250,6 +255,22 @@ async def test_a_blueprint_narrows_a_tool_for_its_own_runs(open_house: OpenHouse
         assert (await ask(world, narrow, {"command": "ls"}, "t2", "Bash")).allowed
         assert (await ask(world, narrow, {}, "t3", "Bash")).reason_code == "SCHEMA_VIOLATION", "beside its own schema"
         assert (await ask(world, wide, {"command": "ls -la"}, "t1", "Bash")).allowed
+
+
+async def test_an_edit_has_to_fit_the_schema_too(open_house: OpenHouse) -> None:
+    async with open_house() as world:
+        run = await world.start()
+        send = PRICE | {"name": "send_price"}
+        await learn(world, run, send)
+        asked = asyncio.create_task(ask(world, run, {"thing": "desk"}, "t1", "mcp__shop__send_price"))
+        (action,) = await world.waiting(run.id)
+        for edited in ({"thing": 7}, {"thing": "desk", "copy_to": "me"}, {}):
+            with pytest.raises(Refused) as refused:
+                await world.services.approvals.resolve(action.approval, Reply("allow", edited=edited), who=ANA)
+            assert refused.value.code == "SCHEMA_VIOLATION"
+        reply = Reply("allow", edited={"thing": "chair"})
+        await world.services.approvals.resolve(action.approval, reply, who=ANA)
+        assert (await asyncio.wait_for(asked, 5)).edited == {"thing": "chair"}
 
 
 async def test_an_erased_document_fits_nothing(open_house: OpenHouse) -> None:
