@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -32,7 +33,7 @@ async def world(tmp_path: Path) -> AsyncIterator[GateWorld]:
         yield found
 
 
-async def _post(browser: httpx.AsyncClient, path: str, status: int = 200, **form: str) -> str:
+async def _post(browser: httpx.AsyncClient, path: str, status: int = 200, **form: Any) -> str:
     answer = await browser.post(path, data=form, headers=HX)
     assert answer.status_code == status, answer.text
     return answer.text
