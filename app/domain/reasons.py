@@ -88,8 +88,8 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
         "Split the call, or pass the content through a file in the workspace.",
     ),
     Reason.INPUT_CHANGED: (
-        "A call that was judged before came back with other arguments.",
-        "Make a new call: what was judged is what may run.",
+        "What was judged is not what would run: other arguments came, or a file that the call names has changed.",
+        "Look at the new question, or make a new call: what was judged is what may run.",
     ),
     Reason.TOO_MANY_OPEN: (
         "Too many calls of this run are open at once.",
