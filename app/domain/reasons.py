@@ -113,7 +113,7 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     ),
     Reason.EVIDENCE_REQUIRED: (
         "A rule asks for evidence that is not attached to the run, or that is not whole.",
-        "Let a person attach what is named: `helm run evidence RUN KIND --ref REF`, or on the run's page.",
+        "Let a person attach what is named: `helm run evidence RUN --kind KIND --ref REF`, or on the run's page.",
     ),
     Reason.OBLIGATION_OPEN: (
         "An earlier action of this run left a duty open, and the next one of its kind waits for it.",

@@ -425,6 +425,16 @@ async def test_the_phone_has_tabs_and_large_targets(sit: Sit) -> None:
         "blueprint",
         "settings-new",
         "login-first",
+        "card-ceremony",
+        "card-drift",
+        "card-files",
+        "card-asked",
+        "policies",
+        "policy",
+        "policy-tested",
+        "grants",
+        "freeze",
+        "freeze-on",
     )
     for name in (*shown, "login-first"):
         await seat.page.goto(f"{seat.base}/sample/{name}")
@@ -440,3 +450,137 @@ SMALL = """
   .filter(([n, r]) => r.height < 43.5 && !(n.matches(".nm") || n.matches("#steer input")))
   .map(([n, r]) => `${n.tagName}.${n.className} ${n.textContent.trim().slice(0, 20)} ${Math.round(r.height)}`)
 """
+
+
+# --- answering in other ways ------------------------------------------------------------------------------------------
+
+
+async def test_edit_shows_what_is_allowed_before_it_is_sent(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("card")
+    await expect(seat.page.locator("[data-allow]")).to_be_enabled()
+    await seat.page.keyboard.press("e")
+    sheet = seat.page.locator("[data-panel=edit]")
+    await expect(sheet.get_by_label("to", exact=True)).to_be_visible()
+    go = seat.page.get_by_role("button", name="Allow it edited")
+    await expect(go).to_be_disabled()
+    await sheet.get_by_label("to", exact=True).fill("research@example")
+    await expect(sheet.locator(".df .add").first).to_contain_text("to: research@example")
+    await expect(go).to_be_enabled()
+    # A socket that tells of the same card must not take the words from under the pen.
+    seat.send(seat.stage.faces.answered(samples.card(), NOW), badge(6))
+    await expect(seat.page.locator(".nav [data-bind=badge]")).to_have_text("6")
+    await expect(sheet.get_by_label("to", exact=True)).to_have_value("research@example")
+    await go.click()
+    await expect(seat.page.locator("[data-foot] .fate")).to_be_visible()
+    path, form, _ = next(one for one in reversed(seat.stage.posted) if one[0].endswith("/answer"))
+    assert path == "/inbox/ap-1/answer" and form["answer"] == ["edit"] and form["f.to"] == ["research@example"]
+    assert form["shown"] == [samples.EDITED.preview.digest]
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE])
+async def test_a_pattern_is_counted_when_its_form_opens(sit: Sit, viewport: dict[str, int]) -> None:
+    seat = await sit(viewport)
+    await seat.open("card")
+    await seat.page.locator("[data-payload-end]").scroll_into_view_if_needed()
+    await expect(seat.page.locator("[data-allow]")).to_be_enabled()
+    await seat.page.get_by_text("More", exact=True).locator("visible=true").first.click()
+    await seat.page.get_by_role("button", name="Allow a pattern").click()
+    await expect(seat.page.locator("#ptc-ap-1")).to_contain_text("Would have matched 6 of 41 past calls.")
+    await seat.page.get_by_text("Every run of market-intel").click()
+    await seat.page.get_by_role("button", name="Allow calls like this").click()
+    await expect(seat.page.locator("[data-foot] .fate")).to_be_visible()
+    _, form, _ = next(one for one in reversed(seat.stage.posted) if one[0].endswith("/answer"))
+    assert form["answer"] == ["allow_pattern"] and form["scope"] == ["blueprint"]
+    assert form["pattern"] == [samples.GRANT.pattern]
+
+
+async def test_a_refused_answer_keeps_its_words_at_the_card(sit: Sit) -> None:
+    seat = await sit(DESK)
+    seat.stage.refuse = "The log cannot be written, so nothing was answered."
+    await seat.open("card")
+    await expect(seat.page.locator("[data-allow]")).to_be_enabled()
+    await seat.page.keyboard.press("d")
+    await seat.page.keyboard.type("Not yet")
+    await seat.page.keyboard.press("Enter")
+    await expect(seat.page.locator(".trouble")).to_contain_text("cannot be written")
+    await expect(seat.page.locator("#why-ap-1")).to_have_value("Not yet")
+    await seat.page.get_by_role("button", name="Cancel").click()
+    await expect(seat.page.locator("[data-allow]")).to_be_enabled()
+    seat.problems[:] = [line for line in seat.problems if "422" not in line]
+
+
+async def test_several_are_selected_by_keys_listed_held_and_undone(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("inbox")
+    await seat.page.keyboard.press("x")
+    await expect(seat.page.locator("#pickbar")).to_contain_text("1 selected")
+    await seat.page.locator("[data-pick=ap-2]").check()
+    seat.send(REFRESH_INBOX)
+    await expect(seat.page.locator("[data-pick=ap-2]")).to_be_checked()
+    await seat.page.keyboard.press("Shift+A")
+    listed = seat.page.locator("#bulk-list li")
+    await expect(listed).to_have_count(2)
+    await expect(listed.first).to_contain_text("Send e-mail to leadership@")
+    await expect(listed.first.locator("code")).to_have_text("ap-1")
+    await seat.page.get_by_role("button", name="Allow each once").click()
+    await expect(seat.page.locator("#hold")).to_contain_text("Allowing 2 in")
+    assert seat.stage.posted[-1][:2] == ("/inbox/bulk", {"ids": ["ap-1 ap-2"], "answer": ["allow"]})
+    await seat.page.get_by_role("button", name="Undo").click()
+    await expect(seat.page.locator("#hold")).to_contain_text("Undone.")
+    assert seat.stage.posted[-1][0] == "/inbox/bulk/blk_1/undo"
+    await expect(seat.page.locator("#pickbar")).to_be_hidden()
+
+
+async def test_on_a_phone_several_are_selected_in_a_mode_of_its_own(sit: Sit) -> None:
+    seat = await sit(PHONE)
+    await seat.open("inbox")
+    await expect(seat.page.locator("[data-pick=ap-1]")).to_be_hidden()
+    await seat.page.get_by_role("button", name="Select several").locator("visible=true").click()
+    await seat.page.locator("[data-pick=ap-1]").check()
+    await seat.page.get_by_role("button", name="Answer…").click()
+    await expect(seat.page.locator("#bulk-list li")).to_have_count(1)
+
+
+async def test_a_passkey_signs_what_the_server_states(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("card-sign")
+    button = seat.page.get_by_role("button", name="Sign with your passkey")
+    await expect(button).to_be_enabled()
+    await seat.page.evaluate(
+        "window.helmPasskey = { sign: async (text) => ({ type: 'webauthn', data: 'signed ' + text }) }"
+    )
+    await button.click()
+    await expect(seat.page.locator("[data-foot] .fate")).to_be_visible()
+    path, form, _ = seat.stage.posted[-1]
+    assert path == "/inbox/ap-1/answer" and form["answer"] == ["allow"]
+    assert (form["proof_type"], form["proof_data"]) == (["webauthn"], ["signed {}"])
+    assert form["at"] == ["2026-11-21T14:23:20.000Z"]
+
+
+async def test_a_finding_leads_to_its_line_and_a_change_asks_for_another_test(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("policy-broken")
+    await seat.page.locator(".fi").first.click()
+    area = seat.page.locator("textarea[data-file='rules.toml']")
+    await expect(area).to_be_focused()
+    line = await area.evaluate("a => a.value.slice(0, a.selectionStart).split('\\n').length")
+    assert line == 41
+    await expect(seat.page.locator("#fp-2 .gutter .wrong")).to_have_count(2)
+    await seat.page.get_by_role("button", name="Test against history").click()
+    await expect(seat.page.locator("#trial")).to_contain_text("would be decided otherwise")
+    assert seat.stage.posted[-1][1]["name2"] == ["rules.toml"] and seat.stage.posted[-1][1]["history"] == ["1"]
+    await expect(seat.page.locator(".savebar")).to_be_visible()
+    await area.press("End")
+    await area.type(" ")
+    await expect(seat.page.locator(".savebar")).to_be_hidden()
+    await seat.page.evaluate("for (const a of document.querySelectorAll('.code-area')) a.value = a.dataset.was")
+
+
+async def test_who_may_only_look_has_nothing_to_answer_with(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("card-viewer")
+    await expect(seat.page.locator("[data-blocked]")).to_contain_text("You may look, and not answer")
+    for key in ("a", "d", "e", "x"):
+        await seat.page.keyboard.press(key)
+    assert [path for path, _, _ in seat.stage.posted if path != "/live/ticket"] == []

@@ -80,7 +80,7 @@ async def test_a_command_is_edited_as_text_and_its_numbers_stay_numbers(world: G
     call = {"command": "make all", "description": "Build", "timeout": 9000}
     task, approval = await world.asked(run, "Bash", call)
     assert "make all</textarea>" in (await browser.get(f"/inbox/{approval}")).text
-    typed = {"f.command": "make test\r\n", "f.timeout": "7000"}
+    typed: dict[str, Any] = {"f.command": "make test\r\n", "f.timeout": "7000"}
     shown = await _post(browser, f"/inbox/{approval}/edit", **typed)
     wrong = await _post(browser, f"/inbox/{approval}/edit", **{**typed, "f.timeout": "soon"})
     assert "Timeout is a whole number." in wrong and field_of(wrong, "shown") == ""
@@ -93,7 +93,7 @@ async def test_what_the_law_refuses_comes_back_at_the_card_with_everything_typed
     browser = await world.web.browser()
     run = await world.start()
     task, approval = await world.asked(run, "Bash", {"command": "make"})
-    typed = {"f.command": "rm -rf /"}
+    typed: dict[str, Any] = {"f.command": "rm -rf /"}
     digest = field_of(await _post(browser, f"/inbox/{approval}/edit", **typed), "shown")
     foot = await _post(browser, f"/inbox/{approval}/answer", 422, answer="edit", shown=digest, **typed)
     assert "The edited call is refused" in foot and "rm -rf /</textarea>" in foot
@@ -136,7 +136,7 @@ async def test_a_pattern_is_suggested_counted_and_holds(world: GateWorld) -> Non
     counted = await _post(browser, f"/inbox/{approval}/pattern", pattern=pattern, scope="run")
     assert "Would have matched 1 of 2 past calls." in counted and "such as" in counted
     assert "column" in await _post(browser, f"/inbox/{approval}/pattern", pattern="args.to.endsWith(", scope="run")
-    form = {"answer": "allow_pattern", "scope": "run", "lasts_s": "3600", "uses": "5"}
+    form: dict[str, Any] = {"answer": "allow_pattern", "scope": "run", "lasts_s": "3600", "uses": "5"}
     wrong = await _post(browser, f"/inbox/{approval}/answer", 400, **form, pattern='args.to == "nobody"')
     assert "not true of this very call" in wrong and "nobody" in wrong
     odd = await _post(browser, f"/inbox/{approval}/answer", 400, **{**form, "uses": "many"}, pattern=pattern)
@@ -335,7 +335,7 @@ async def test_a_tool_that_drifted_is_shown_as_a_change_and_accepted(world: Gate
     assert "Send an e-mail." in page and "Send, and copy to me." in page and "Accept what it says now" in page
     key = re.search(r'data-card="(ntc-[0-9a-f]+)"', page)
     assert key is not None
-    form = {"shown": field_of(page, "shown")}
+    form: dict[str, Any] = {"shown": field_of(page, "shown")}
     assert (await world.hook(run, MAIL_TOOL, MAIL)).code == "TOOL_DRIFT"
     stale = await browser.post(f"/inbox/{key[1]}/answer", data={"answer": "accept", "shown": "sha256:" + "0" * 64})
     assert stale.status_code in (400, 409)
@@ -374,7 +374,7 @@ async def test_rules_stand_in_order_with_what_they_decided(world: GateWorld) -> 
     assert (await browser.get("/policies/nobody/edit")).status_code == 404
 
 
-def _form(page: str) -> dict[str, str]:
+def _form(page: str) -> dict[str, Any]:
     """What the editor sends, as a browser does."""
     names = dict(re.findall(r'name="(name\d+)" value="([^"]*)"', page))
     texts = dict(re.findall(r'name="(text\d+)"[^>]*>\n(.*?)</textarea>', page, re.S))
