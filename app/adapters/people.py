@@ -14,11 +14,22 @@ from typing import TypeVar
 from sqlalchemy import Engine, create_engine, delete, event, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
-from sqlmodel import Field, SQLModel, col, func, or_, select
 from sqlmodel import Session as Rows
+from sqlmodel import SQLModel, col, func, or_, select
 
+from app.adapters.people_rows import (
+    AttemptRow,
+    LinkRow,
+    PersonRow,
+    SeenRow,
+    SessionRow,
+    TokenRow,
+    person_of,
+    session_of,
+    token_of,
+)
 from app.domain.errors import HelmError
-from app.services.people_port import ROLES, ApiToken, Person, Role, Session
+from app.services.people_port import ApiToken, Person, Role, Session
 
 T = TypeVar("T")
 _BUSY_MS = 2_000
@@ -29,70 +40,6 @@ class PeopleUnavailable(HelmError):
 
     code = "PEOPLE_UNAVAILABLE"
     status = 503
-
-
-class PersonRow(SQLModel, table=True):
-    """Somebody who may come in."""
-
-    __tablename__ = "person"
-    id: str = Field(primary_key=True)
-    account: str = Field(unique=True)
-    password: str = ""
-    created_ms: int
-    role: str = "viewer"
-
-
-class LinkRow(SQLModel, table=True):
-    """A one-time login link by its digest; spent ones are deleted."""
-
-    __tablename__ = "login_link"
-    digest: str = Field(primary_key=True)
-    person: str = Field(foreign_key="person.id")
-    expires_ms: int
-
-
-class SessionRow(SQLModel, table=True):
-    """A signed-in browser; ended ones are deleted."""
-
-    __tablename__ = "session"
-    id: str = Field(primary_key=True)
-    person: str = Field(foreign_key="person.id", index=True)
-    device: str
-    address: str
-    created_ms: int
-    seen_ms: int
-    expires_ms: int
-    by_link: bool = False
-
-
-class TokenRow(SQLModel, table=True):
-    """An API token by its digest; revoked ones are deleted."""
-
-    __tablename__ = "api_token"
-    id: str = Field(primary_key=True)
-    digest: str = Field(unique=True)
-    person: str = Field(foreign_key="person.id", index=True)
-    name: str
-    created_ms: int
-    seen_ms: int = 0
-
-
-class AttemptRow(SQLModel, table=True):
-    """One sign-in attempt under one key, kept for a minute."""
-
-    __tablename__ = "login_attempt"
-    id: str = Field(primary_key=True)
-    key: str = Field(primary_key=True)
-    at_ms: int = Field(index=True)
-
-
-class SeenRow(SQLModel, table=True):
-    """An inbox item that somebody has seen."""
-
-    __tablename__ = "seen_item"
-    item: str = Field(primary_key=True)
-    person: str = Field(foreign_key="person.id")
-    at_ms: int
 
 
 _ROWS: tuple[type[SQLModel], ...] = (PersonRow, LinkRow, SessionRow, TokenRow, AttemptRow, SeenRow)
@@ -131,14 +78,14 @@ class SqlitePeople:
 
         def work(rows: Rows) -> Person | None:
             row = rows.exec(query).first()
-            return _person(row) if row else None
+            return person_of(row) if row else None
 
         return await self._do(work)
 
     async def people(self) -> list[Person]:
         """Everyone, oldest first."""
         query = select(PersonRow).order_by(col(PersonRow.created_ms))
-        return await self._do(lambda rows: [_person(row) for row in rows.exec(query)])
+        return await self._do(lambda rows: [person_of(row) for row in rows.exec(query)])
 
     async def add_person(self, person: Person) -> bool:
         """False when the account is taken."""
@@ -236,7 +183,7 @@ class SqlitePeople:
 
         def work(rows: Rows) -> Session | None:
             found = rows.exec(query).first()
-            return _session(*found) if found else None
+            return session_of(*found) if found else None
 
         return await self._do(work)
 
@@ -249,7 +196,7 @@ class SqlitePeople:
             .order_by(col(SessionRow.created_ms).desc())
             .limit(200)
         )
-        return await self._do(lambda rows: [_session(row, owner) for row, owner in rows.exec(query)])
+        return await self._do(lambda rows: [session_of(row, owner) for row, owner in rows.exec(query)])
 
     async def touch_session(self, id: str, now_ms: int) -> None:
         """Note that it was used."""
@@ -286,7 +233,7 @@ class SqlitePeople:
 
         def work(rows: Rows) -> ApiToken | None:
             found = rows.exec(query).first()
-            return _token(*found) if found else None
+            return token_of(*found) if found else None
 
         return await self._do(work)
 
@@ -298,7 +245,7 @@ class SqlitePeople:
             .where(TokenRow.person == person)
             .order_by(col(TokenRow.created_ms).desc())
         )
-        return await self._do(lambda rows: [_token(row, owner) for row, owner in rows.exec(query)])
+        return await self._do(lambda rows: [token_of(row, owner) for row, owner in rows.exec(query)])
 
     async def touch_token(self, id: str, now_ms: int) -> None:
         """Note that it was used."""
@@ -386,34 +333,6 @@ def _pragmas(connection: sqlite3.Connection, record: object) -> None:
         connection.execute(f"PRAGMA {pragma}").close()
 
 
-def _person(row: PersonRow) -> Person:
-    return Person(row.id, row.account, row.password, row.created_ms, _role(row))
-
-
-def _role(row: PersonRow) -> Role:
-    """A word that is none of the roles lets nobody do more than look."""
-    return next((role for role in ROLES if role == row.role), "viewer")
-
-
-def _session(row: SessionRow, owner: PersonRow) -> Session:
-    return Session(
-        id=row.id,
-        person=row.person,
-        account=owner.account,
-        device=row.device,
-        address=row.address,
-        created_ms=row.created_ms,
-        seen_ms=row.seen_ms,
-        expires_ms=row.expires_ms,
-        by_link=row.by_link,
-        role=_role(owner),
-    )
-
-
-def _token(row: TokenRow, owner: PersonRow) -> ApiToken:
-    return ApiToken(row.id, row.person, owner.account, row.name, row.created_ms, row.seen_ms, _role(owner))
-
-
 def _owner(rows: Rows, digest: str, now_ms: int) -> Person | None:
     query = (
         select(PersonRow)
@@ -421,4 +340,4 @@ def _owner(rows: Rows, digest: str, now_ms: int) -> Person | None:
         .where(LinkRow.digest == digest, LinkRow.expires_ms > now_ms)
     )
     row = rows.exec(query).first()
-    return _person(row) if row else None
+    return person_of(row) if row else None

@@ -1,4 +1,5 @@
-"""The schemas that `helm policy lint` checks conditions against: out of a file, or as they are pinned in the log."""
+"""The schemas that `helm policy lint` checks conditions against: those that are shipped, those that are pinned in the
+log, and those of a file."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from app.adapters.tool_schemas import FOLDER, load_tools
 from app.cli.exits import USAGE, Failure
 from app.cli.policy_log import open_log
 from app.domain.canonical import Json, strict_loads
@@ -21,9 +23,12 @@ _BUILTIN: Final = "builtin"
 
 
 def gather(file: Path | None, from_log: bool) -> dict[str, Json]:
-    """Schemas by a glob of tool names; what the file says stands over what the log says."""
-    pinned = asyncio.run(_pinned(read_settings(os.environ))) if from_log else {}
-    return pinned | (_read(file) if file is not None else {})
+    """Schemas by a glob of tool names: those of the runtime's own tools, over them what the log says, and over that
+    what the file says. Raises BadPolicy."""
+    settings = read_settings(os.environ)
+    shipped = {name: tool.input_schema for name, tool in load_tools(settings.policies / FOLDER).items()}
+    pinned = asyncio.run(_pinned(settings)) if from_log else {}
+    return shipped | pinned | (_read(file) if file is not None else {})
 
 
 def _read(file: Path) -> dict[str, Json]:

@@ -243,7 +243,7 @@ class RunActions:
     def _statement(self, receipt: Receipt, p: ApprovalDecided, question: Question) -> None:
         said = _decoded(p.statement)
         judged = question.action.judged
-        meant = {
+        meant: dict[str, Any] = {
             "approval": p.approval_id,
             "decision": p.decision,
             "args": question.action.said.args.digest,
@@ -257,6 +257,7 @@ class RunActions:
             meant["binding"] = question.asked.binding
             meant["edited"] = p.edited.digest if p.edited is not None else ""
             meant["scope"] = p.scope or "once"
+            meant["seen_root"] = p.seen.root  # who signs an answer signs the whole log before its question with it
         wrong = sorted(name for name, value in meant.items() if said.get(name) != value)
         if wrong:
             self._bad("E_APPR_BINDING", receipt, f"the statement says another {', '.join(wrong)}")

@@ -88,8 +88,8 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
         "Split the call, or pass the content through a file in the workspace.",
     ),
     Reason.INPUT_CHANGED: (
-        "A call that was judged before came back with other arguments.",
-        "Make a new call: what was judged is what may run.",
+        "What was judged is not what would run: other arguments came, or a file that the call names has changed.",
+        "Look at the new question, or make a new call: what was judged is what may run.",
     ),
     Reason.TOO_MANY_OPEN: (
         "Too many calls of this run are open at once.",
@@ -113,7 +113,7 @@ _TEXTS: dict[Reason, tuple[str, str]] = {
     ),
     Reason.EVIDENCE_REQUIRED: (
         "A rule asks for evidence that is not attached to the run, or that is not whole.",
-        "Let a person attach what is named: `helm run evidence RUN KIND --ref REF`, or on the run's page.",
+        "Let a person attach what is named: `helm run evidence RUN --kind KIND --ref REF`, or on the run's page.",
     ),
     Reason.OBLIGATION_OPEN: (
         "An earlier action of this run left a duty open, and the next one of its kind waits for it.",

@@ -285,9 +285,13 @@ def _key_revoked(standing: Standing, event: Told, p: KeyRevoked) -> Standing:
 
 
 def _rejected(standing: Standing, event: Told, p: PolicyRejected) -> Standing:
-    text = f"{p.file} line {p.line}: {p.message}" if p.file else p.message
     title = "An edit of the policies does not load"
-    return _noticed(standing, Notice(POLICY_NOTICE, "policy", title, text, "", event.seq, event.ts))
+    return _noticed(standing, Notice(POLICY_NOTICE, "policy", title, rejection_text(p), "", event.seq, event.ts))
+
+
+def rejection_text(p: PolicyRejected) -> str:
+    """Where a broken edit is broken, in words."""
+    return f"{p.file} line {p.line}: {p.message}" if p.file else p.message
 
 
 def _policy_set(standing: Standing, event: Told, p: PolicySet) -> Standing:

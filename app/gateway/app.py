@@ -9,7 +9,7 @@ import httpx
 from litestar import Litestar
 from litestar.di import Provide
 
-from app.gateway import door, hooks, mcp, runner
+from app.gateway import door, elsewhere, hooks, mcp, runner
 from app.gateway.wire import MAX_BODY, error_answer
 from app.services.services import Services
 
@@ -37,7 +37,7 @@ def create_gateway_app(services: Services) -> Litestar:
         return made[0]
 
     return Litestar(
-        route_handlers=[door.routes, hooks.routes, runner.routes, mcp.routes],
+        route_handlers=[door.routes, hooks.routes, runner.routes, mcp.routes, elsewhere.route_of_nothing],
         dependencies={"services": Provide(provide_services), "mcp_http": Provide(provide_client)},
         lifespan=[clients],
         exception_handlers={Exception: error_answer},

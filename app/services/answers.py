@@ -127,6 +127,8 @@ class Answers:
                 "edited": prepared.edited.digest if prepared.edited is not None else "",
                 "scope": reply.grant.scope if reply.grant is not None else "once",
                 "binding": question.action.binding,
+                "seen_root": parse(question.line).root,
+                "seen_size": question.request.seq,
                 "shown": question.asked.shown.digest,
                 "challenge": question.asked.challenge,
                 "policy": question.judged.policy_digest,

@@ -104,7 +104,6 @@ class BulkDesk:
     async def _give(self, bulk: Bulk, reply: Reply, who: Answerer, source: str) -> None:
         await asyncio.sleep(self._hold_s)
         self._open.discard(bulk.id)  # from here on it cannot be taken back
-        self._known[bulk.id] = replace(bulk, state="applied")
         results: dict[str, str] = {}
         for approval in bulk.ids:
             try:
@@ -112,4 +111,5 @@ class BulkDesk:
                 results[approval] = "recorded"
             except HelmError as error:
                 results[approval] = error.code
-            self._known[bulk.id] = replace(bulk, state="applied", results=dict(results))
+            done: Literal["held", "applied"] = "applied" if len(results) == len(bulk.ids) else "held"
+            self._known[bulk.id] = replace(bulk, state=done, results=dict(results))

@@ -18,6 +18,8 @@ from app.ports import Checked, Clock, FileMarks, Library, ToolCheck
 from app.services.asks import Ask, Judged, Refusal, web_place
 
 MAX_OPEN: Final = 500
+# What the policy refuses by a better name than "does not fit the schema".
+_OWN_NAMES: Final = frozenset({Reason.DENY_TOOL_NOT_FOUND, Reason.INPUT_TOO_LARGE})
 
 
 class NoTools:
@@ -64,7 +66,7 @@ class Judge:
         freeze = standing.frozen(run.id, run.blueprint)
         if freeze is not None:
             return Refusal(Reason.FROZEN, f"{freeze.by} froze {freeze.target or 'everything'}: {freeze.reason}"[:300])
-        if checked.reason is not None and decision.reason is not Reason.DENY_TOOL_NOT_FOUND:
+        if checked.reason is not None and decision.reason not in _OWN_NAMES:
             return Refusal(checked.reason, checked.message)
         return None
 

@@ -10,8 +10,9 @@ from typing import Final, Protocol
 from app.domain.errors import BadPolicy, HelmError
 from app.domain.events import Draft
 from app.domain.ids import SYSTEM_RUN
-from app.domain.payloads_log import PolicySet
+from app.domain.payloads_log import NoticeCleared, PolicyRejected, PolicySet
 from app.domain.policy_lint import load_finding
+from app.domain.standing import POLICY_NOTICE, rejection_text
 from app.domain.times import text_of
 from app.ports import Clock, Library
 from app.services.ledger import Ledger
@@ -62,6 +63,7 @@ class PolicyWatch:
         self._ledger, self._files, self._clock = ledger, files, clock
         self._since = text_of(clock.now_ms())
         self._notice = ""
+        self._rejected: PolicyRejected | None = None
 
     def notice(self) -> str:
         """What is wrong with the files; empty when they are in force as they lie there."""
@@ -96,8 +98,10 @@ class PolicyWatch:
                 await self._take(edit)
             if not self._files.settling:
                 self._notice = ""
+                await self._mended()
         except BadPolicy as error:
             self._notice = f"{_place(error.message)}; {self._in_force()}"
+            await self._reject(error)
         except HelmError as error:
             self._notice = f"an edit of the policies waits for the log ({error.message}); {self._in_force()}"
 
@@ -108,6 +112,25 @@ class PolicyWatch:
             await self._ledger.record(SYSTEM_RUN, *drafts)
         self._files.take(edit)
         self._since = text_of(self._clock.now_ms())
+
+    async def _reject(self, error: BadPolicy) -> None:
+        """Record an edit that does not load: once, as long as it is broken in the same way."""
+        found = load_finding(error.message)
+        rejected = PolicyRejected(found.file[:300], found.line, found.message[:2_000])
+        standing = self._ledger.standing.notices.get(POLICY_NOTICE)
+        if rejected == self._rejected or (standing is not None and standing.text == rejection_text(rejected)):
+            return
+        try:
+            await self._ledger.record(SYSTEM_RUN, Draft(rejected))
+            self._rejected = rejected
+        except HelmError:
+            return  # every page says it all the same, and the next look records it
+
+    async def _mended(self) -> None:
+        """The files are in force as they lie there: nobody has to look at them any more."""
+        self._rejected = None
+        if POLICY_NOTICE in self._ledger.standing.notices:
+            await self._ledger.record(SYSTEM_RUN, Draft(NoticeCleared(POLICY_NOTICE, "system")))
 
     def _in_force(self) -> str:
         return f"the rules of {self._since} are still in force"

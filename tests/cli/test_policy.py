@@ -124,6 +124,8 @@ def test_lint_checks_conditions_against_schemas(tmp_path: Path) -> None:
     found = helm(tmp_path / "home", "policy", "lint", str(path), "--schemas", str(schemas))
     assert found.code == 1
     assert f"{path}/rules.toml:4:13: error UNKNOWN_ARGUMENT: rule 'a': args.comand" in found.out
+    shipped = helm(tmp_path / "home", "policy", "lint", str(path))
+    assert f"{path}/rules.toml:4:13: warning UNKNOWN_ARGUMENT: rule 'a': args.comand" in shipped.out
     schemas.write_text("[]")
     assert helm(tmp_path / "home", "policy", "lint", str(path), "--schemas", str(schemas)).code == 2
     assert helm(tmp_path / "home", "policy", "lint", str(path), "--from-log").code == 2

@@ -17,7 +17,7 @@ from app.domain.canonical import canonical_bytes
 from app.domain.errors import NotFound
 from app.domain.ids import SYSTEM_RUN
 from app.domain.payloads import VerdictGiven
-from app.domain.payloads_log import PolicySet
+from app.domain.payloads_log import PolicyRejected, PolicySet
 from app.domain.policy_text import change_digest
 from app.domain.signing import sha256
 from app.services.health import Health
@@ -196,3 +196,36 @@ def test_the_listing_of_a_change_names_what_was_added_and_taken_away() -> None:
     added = change_digest({}, {"p/a/x.toml": "1"}, "a/")
     assert added == change_digest({}, {"q/a/x.toml": "1"}, "a/"), "the place of the folder is no part of it"
     assert len({same, added, change_digest({"p/a/x.toml": "1"}, {}, "a/")}) == 3
+
+
+async def test_a_broken_edit_is_one_notice_until_it_is_mended_or_cleared(tmp_path: Path) -> None:
+    async with scene(tmp_path) as at:
+        good, ledger = at.rules.read_text(), at.world.ledger
+
+        async def rejections() -> list[PolicyRejected]:
+            events = await ledger.read.events(run=SYSTEM_RUN)
+            return [event.payload for event in events if isinstance(event.payload, PolicyRejected)]
+
+        at.rules.write_text("[[rules]]\nid = 3\n")
+        await at.look()
+        await at.look()
+        (rejected,) = await rejections()
+        assert (rejected.file.endswith("default/rules.toml"), rejected.line) == (True, 1)
+        (notice,) = ledger.standing.notices.values()
+        assert (notice.kind, "line 1" in notice.text) == ("policy", True)
+        await at.world.services.notices.clear(notice.id, by="ana")
+        await at.look()
+        assert ledger.standing.notices == {}, "seen is seen, while it is the same fault"
+        at.rules.write_text("\n[[rules]]\nid = 3\n")
+        await at.look()
+        assert len(await rejections()) == 2, "another fault is another notice"
+        assert len(ledger.standing.notices) == 1
+        at.rules.write_text(good)
+        await at.look()
+        assert ledger.standing.notices == {}, "mended without another text: no policy is set, and the notice goes"
+        at.rules.write_text("[[rules]]\nid = 3\n")
+        await at.look()
+        at.rules.write_text(NO_SHELL + good)
+        await at.look()
+        assert ledger.standing.notices == {}
+        assert len(await rejections()) == 3
