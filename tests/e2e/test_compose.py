@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from tests.cli.kit import ROOT, free_port
+from tests.cli.kit import ROOT, clear_away, free_port
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 BOUND_S = 90.0
@@ -140,15 +140,6 @@ def left_of(name: str) -> list[str]:
     return found
 
 
-def clear(home: Path) -> None:
-    """Remove the state. What the server's container wrote is root's, so a container clears it where we are not root."""
-    inside = ["docker", "run", "--rm", "--network", "none", "--user", "0", "-v", f"{home}:{home}"]
-    command = [*inside, "helm-server:latest", "find", str(home), "-mindepth", "1", "-delete"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    home.rmdir()
-
-
 @pytest.fixture
 async def composed() -> AsyncIterator[Composed]:
     """The images of this very tree, up as a project of their own; nothing of it is left."""
@@ -167,7 +158,7 @@ async def composed() -> AsyncIterator[Composed]:
         if made.client is not None:
             await made.client.aclose()
         await made.run("down", "-v", "-t", "5", check=False)
-        await asyncio.to_thread(clear, home)
+        await asyncio.to_thread(clear_away, home)
     assert left_of(made.name) == []
 
 
