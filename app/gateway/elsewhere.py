@@ -1,5 +1,5 @@
-"""What is nowhere here. The door forwards nothing of this: where a request for rooms of people arrives all the same, it is
-an attempt to get past the door, and recorded as one."""
+"""What is nowhere here. The door forwards nothing of this: where a request for rooms of people arrives all the same, it
+is an attempt to get past the door, and recorded as one."""
 
 from __future__ import annotations
 
