@@ -43,6 +43,7 @@ def form_of_call(tool: str, arguments: Mapping[str, Json], schema: Json = None) 
     if not (known or shell) or len(names) > _MOST_FIELDS or not all(_NAME.fullmatch(name) for name in names):
         return EditForm((EditField(WHOLE, "Arguments", "json", _json(dict(arguments)), True),), whole=True)
     required = schema.get("required", ()) if isinstance(schema, Mapping) else ()
+    names.sort(key=lambda name: name not in arguments)  # what the call has comes first
     return EditForm(tuple(_field(name, known.get(name), arguments, name in required) for name in names))
 
 

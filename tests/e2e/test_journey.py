@@ -116,6 +116,96 @@ async def test_a_denial_on_the_phone_is_read_by_the_agent(house: Front) -> None:
     assert house.letters() == []
 
 
+async def question(seat: Seat, blueprint: str) -> str:
+    """Start a run and open the card of its first question; the run's address."""
+    run = await start_run(seat, blueprint)
+    card = await seat.page.locator(".ask[data-open] a", has_text="Review").get_attribute("href")
+    await seat.go(str(card))
+    await seat.page.locator("[data-payload-end]").scroll_into_view_if_needed()
+    await expect(seat.page.get_by_role("button", name="Allow once")).to_be_enabled()
+    return run
+
+
+async def test_an_edited_letter_goes_out_and_a_pattern_lets_the_next_run_through(house: Front) -> None:
+    desk = await house.sit()
+    await house.sign_in_by_link(desk)
+    run = await question(desk, "market-brief")
+    await desk.page.keyboard.press("e")
+    sheet = desk.page.locator("[data-panel=edit]")
+    await sheet.get_by_label("subject", exact=True).fill("As a person wrote it")
+    await expect(sheet.locator(".df .add")).to_contain_text(["As a person wrote it"])
+    await sheet.get_by_role("button", name="Allow it edited").click()
+    await expect(desk.page.locator(".fate")).to_contain_text("You allowed it, edited")
+    await expect(desk.page.locator(".steps li.on")).to_have_text(["recorded", "delivered", "executed"])
+    (letter,) = house.letters()
+    assert "Subject: As a person wrote it" in letter
+    await desk.go(run)
+    await ended(desk)
+
+    run = await question(desk, "market-brief")
+    await desk.page.locator(".acts summary", has_text="More").click()
+    await desk.page.get_by_role("button", name="Allow a pattern").click()
+    counted = desk.page.locator("[id^=ptc-]")
+    await expect(counted).to_contain_text("Would have matched 1 of 1 past call.")
+    await desk.page.get_by_text("Every run of market-brief").click()
+    await expect(counted).to_contain_text("Would have matched 2 of 2 past calls.")
+    await desk.page.get_by_role("button", name="Allow calls like this").click()
+    await expect(desk.page.locator(".steps li.on")).to_have_text(["recorded", "delivered", "executed"])
+    await desk.go(run)
+    await ended(desk)
+
+    run = await start_run(desk, "market-brief")
+    await ended(desk)
+    assert await desk.page.locator("[data-kind=approval]").count() == 0
+    assert len(house.letters()) == 3
+    await desk.go("/grants")
+    await expect(desk.page.locator(".gr")).to_contain_text("1 of 20")
+    await desk.page.get_by_text("Revoke…").click()
+    await desk.page.get_by_role("button", name="Revoke it now").click()
+    await expect(desk.page.locator(".gr")).to_contain_text("revoked by")
+
+
+async def test_several_are_answered_at_once_and_a_freeze_holds_everything(house: Front) -> None:
+    desk = await house.sit()
+    await house.sign_in_by_link(desk)
+    first = await question(desk, "market-brief")
+    await question(desk, "rotate-secret")
+    beside = await house.seat_in(desk.page.context)
+    await beside.go(first)
+    await beside.stays()
+
+    await desk.go("/freeze")
+    await desk.page.get_by_label("Reason, for the log").fill("A look first")
+    await desk.page.get_by_role("button", name="Freeze everything").click()
+    await expect(desk.page.get_by_role("heading", name="Everything is frozen")).to_be_visible()
+    await expect(beside.page.locator(".frost")).to_contain_text("A look first")
+    await desk.go("/inbox")
+    await expect(desk.page.locator("[data-blocked]")).to_contain_text("froze everything")
+    await expect(desk.page.get_by_role("button", name="Allow once")).to_have_count(0)
+    await desk.page.locator(".frost summary").click()
+    await desk.page.get_by_role("button", name="Let it go on").click()
+    await expect(desk.page.locator(".frost")).to_have_count(0)
+    await expect(beside.page.locator(".frost")).to_have_count(0)
+    await expect(desk.page.get_by_role("button", name="Allow once")).to_have_count(1)
+
+    for box in await desk.page.locator("[data-pick]").all():
+        await box.check()
+    await desk.page.keyboard.press("Shift+A")
+    await expect(desk.page.locator("#bulk-list li")).to_have_count(2)
+    await desk.page.get_by_role("button", name="Allow each once").click()
+    await desk.page.locator("#hold").get_by_role("button", name="Undo").click()
+    await expect(desk.page.locator("#hold")).to_contain_text("Undone")
+    assert house.letters() == []
+    for box in await desk.page.locator("[data-pick]").all():
+        await box.check()
+    await desk.page.keyboard.press("Shift+A")
+    await desk.page.get_by_role("button", name="Allow each once").click()
+    await expect(desk.page.locator("#hold")).to_contain_text("2 of 2 allowed once.")
+    await ended(beside)
+    assert await beside.stayed()
+    assert len(house.letters()) == 1
+
+
 async def test_a_cut_line_and_a_restart_lose_nothing_and_repeat_nothing(house: Front) -> None:
     desk = await house.sit()
     await house.sign_in_by_link(desk)
@@ -152,7 +242,8 @@ async def test_a_cut_line_and_a_restart_lose_nothing_and_repeat_nothing(house: F
 async def test_every_page_fits_the_smallest_phone(house: Front) -> None:
     phone = await house.sit(SMALL)
     await house.sign_in_by_link(phone)
-    pages = ["/inbox", "/runs", "/blueprints", "/evidence", "/settings"]
+    pages = ["/inbox", "/runs", "/blueprints", "/policies", "/policies/default", "/policies/default/edit"]
+    pages += ["/grants", "/freeze", "/evidence", "/settings"]
     for path in pages:
         await phone.go(path)
     run = await start_run(phone, "market-brief")
