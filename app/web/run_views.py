@@ -73,7 +73,15 @@ def state_words(run: Run) -> tuple[str, str]:
         case "stopping":
             return "Its container is being killed.", "It counts as stopped only when all of it is gone."
         case "parked":
-            return sentence(run.parked), "Its container stands still and its slot is free. It goes on with the answer."
+            if run.parked == "slot":
+                return (
+                    "It can go on, and waits for a free slot.",
+                    "It goes on by itself as soon as a run ends or is parked.",
+                )
+            return (
+                "All of it waits for you.",
+                "Its container stands still and its slot is free. It goes on with the answer.",
+            )
         case "interrupted":
             return sentence(run.message), "Nothing of it runs now. Stop it to close its log, or run it again."
         case "failed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,6 +47,18 @@ class Ended:
         assert 1 <= len(lines) <= 2, self.err
         assert lines[0].startswith("helm: "), self.err
         return self.err.strip()
+
+
+def clear_away(folder: Path) -> None:
+    """Remove an installation. What containers made in it is theirs, so a container removes it where we are not root."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        image = os.environ.get("HELM_AGENT_IMAGE", "helm-agent:latest")
+        start = ["docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find"]
+        command = [*start, "-v", f"{folder}:{folder}", image, str(folder), "-mindepth", "1", "-delete"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        folder.rmdir()
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

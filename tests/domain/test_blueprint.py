@@ -129,3 +129,11 @@ def test_a_broken_blueprint_is_named_with_its_line(text: str, line: int, reason:
         parse(text)
     assert caught.value.message.startswith(f"b.toml:{line}:"), caught.value.message
     assert reason in caught.value.message
+
+
+def test_how_soon_it_is_parked_counts_into_the_digest_only_where_it_is_said() -> None:
+    plain = parse_blueprint(FULL, "b.toml")
+    sooner = parse_blueprint(FULL.replace("timeout_minutes = 60", "timeout_minutes = 60\npark_after_s = 30"), "b.toml")
+    assert (plain.park_after_s, sooner.park_after_s) == (None, 30)
+    assert "park_after_s" not in plain.payload(), "blueprints from before keep their digest, and their runs"
+    assert sooner.digest != plain.digest

@@ -20,7 +20,7 @@ from app.adapters.docker import Sandbox
 from app.adapters.sandbox import Containers
 from playwright.async_api import Browser, BrowserContext, Locator, Page, async_playwright, expect
 
-from tests.cli.kit import HELM, ROOT, environment, free_port
+from tests.cli.kit import HELM, ROOT, clear_away, environment, free_port
 from tests.faces.gallery import check, watch
 
 PASSWORD: Final = "correct horse battery staple"
@@ -226,7 +226,7 @@ async def front(**more: str) -> AsyncIterator[Front]:
         if made.server is not None:
             await made.end_server()
         await _clear(made)
-        shutil.rmtree(folder, ignore_errors=True)
+        await asyncio.to_thread(clear_away, folder)
 
 
 def browser_path() -> str:

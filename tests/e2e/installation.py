@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import sys
@@ -29,7 +28,7 @@ from app.domain.logreport import LogReport
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.cli.kit import ROOT, environment, free_port
+from tests.cli.kit import ROOT, clear_away, environment, free_port
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -308,7 +307,7 @@ async def installed(folder: Path | None = None, **more: str) -> AsyncIterator[In
                 await process.communicate()
         await _sweep(home)
         if not os.environ.get("HELM_KEEP"):
-            shutil.rmtree(own, ignore_errors=True)
+            await asyncio.to_thread(clear_away, own)
 
 
 async def _sweep(home: Path) -> None:

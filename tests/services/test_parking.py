@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
@@ -246,3 +247,17 @@ async def test_an_engine_that_does_not_let_it_stand_still_leaves_it_its_slot(ope
         await later(world, 121)
         assert await status(world, run) == "parked"
         asked.cancel()
+
+
+async def test_a_blueprint_can_be_parked_sooner_and_never_later(open_house: OpenHouse) -> None:
+    for own, parked_at in ((10, 10), (1_000, 120)):
+        async with open_house() as world:
+            run, asked = await questioned(world)
+            plan = world.services.runs.blueprint_of(run.id)
+            assert plan is not None
+            world.services.runs._blueprints[run.id] = replace(plan, park_after_s=own)
+            await later(world, parked_at - 1)
+            assert await status(world, run) == "waiting"
+            await later(world, 1)
+            assert await status(world, run) == "parked"
+            asked.cancel()
