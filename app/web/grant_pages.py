@@ -39,7 +39,6 @@ async def _row(web: Web, grant: Grant) -> GrantRow:
         id=grant.id,
         tool=grant.tool,
         rule=grant.rule,
-        scope=grant.scope,
         where=(name_of(run) if run is not None else grant.run) if narrow else f"every run of {grant.blueprint}",
         run_id=grant.run if narrow else "",
         pattern=grant.pattern,

@@ -157,8 +157,7 @@ class EvidenceNote:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """An obligation that an action of the run has left, and the number of its event (0 = not known)."""
+    """An obligation that an action of the run has left."""
 
     obligation: str
     action: str
-    seq: int = 0

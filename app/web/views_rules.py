@@ -134,7 +134,6 @@ class GrantRow:
     id: str
     tool: str
     rule: str
-    scope: str
     where: str
     run_id: str
     pattern: str

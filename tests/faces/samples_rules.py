@@ -82,7 +82,6 @@ GRANTS = (
         "grant_1",
         "mcp__mail__send_email",
         "outbound-mail",
-        "blueprint",
         "every run of market-intel",
         "",
         'args.to.endsWith("@example.com") && !args.to.contains(",")',
@@ -92,7 +91,7 @@ GRANTS = (
         NOW - 3 * HOUR,
         NOW + 5 * HOUR,
     ),
-    GrantRow("grant_2", "WebFetch", "web", "run", "q1-competitor-brief", "r-1", "", 0, 5, "ben", NOW - MIN, NOW + HOUR),
+    GrantRow("grant_2", "WebFetch", "web", "q1-competitor-brief", "r-1", "", 0, 5, "ben", NOW - MIN, NOW + HOUR),
 )
 ENDED = (
     replace(GRANTS[0], id="grant_0", used=20, ended="used up"),
