@@ -13,7 +13,10 @@ from tests.adapters.door_world import RUN, WAIT, Seen, World, body_of, status_of
 from tests.adapters.test_door_egress import Sink, allow, connect
 from tests.adapters.test_door_models import BODY, DELTA, SSE, START, STOP, TOOL, chunk, stream
 
-sink = pytest.fixture(Sink)
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
 
 
 @pytest.fixture
