@@ -178,7 +178,7 @@ _elsewhere("token", "A new token for the API.")
 _elsewhere("verify-log", "Check every line of the log again.")
 _elsewhere("rebuild", "Make the lists that are derived from the log again.")
 _elsewhere("approver", "Keys with which you sign answers: enroll, list, revoke.")
-_elsewhere("policy", "Policy bundles: lint, test, explain, backtest.")
+_elsewhere("policy", "Policy bundles: lint, test, explain, backtest, sign, verify.")
 
 
 if __name__ == "__main__":
