@@ -110,7 +110,7 @@ async def test_allowed_for_this_run_the_next_call_passes_and_a_revoked_grant_ask
     browser = await world.web.browser()
     run = await world.start()
     task, approval = await world.asked(run, MAIL_TOOL, MAIL)
-    assert "Nobody stands to be allowed anything" in (await browser.get("/grants")).text
+    assert "Nothing is allowed in advance" in (await browser.get("/grants")).text
     foot = await _post(browser, f"/inbox/{approval}/answer", answer="allow_run", lasts_s="900", uses="3")
     assert "You allowed it for this run" in foot
     assert (await finished(task)).allowed
