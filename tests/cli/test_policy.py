@@ -161,7 +161,8 @@ def test_explain_shows_the_rule_its_lines_what_it_read_and_why_others_did_not_ma
     facts = _explain(story, f"#{story[1]['v2']}", "--json").document
     assert (facts["decision"], facts["rule_ids"], facts["bundle"]) == ("ALLOW", ["shell"], "default")
     assert facts["inputs"]["shell"] == {"hazards": [], "unclear": False}
-    assert [step["says"] for step in facts["steps"]] == ["not matched"] * 6 + ["matched"]
+    *before, last = [step["says"] for step in facts["steps"]]
+    assert len(before) > 3 and set(before) == {"not matched"} and last == "matched"
     assert facts["steps"][-1]["text"][0] == "[[rules]]"
     shown = _explain(story, facts["receipt_id"]).out
     assert "policies/default/rules.toml:" in shown
