@@ -2,6 +2,20 @@
 // in live need no wiring of their own. Loaded last; plain modern JavaScript, no build, nothing evaluated.
 "use strict";
 
+// A form that was just swapped in is not wired until it has settled. Sent by a quick key before that, the browser itself
+// would send it: as GET, to a page, and the answer would be lost. Then it is wired now, and sent as it was meant.
+const wired = new WeakSet();
+document.addEventListener("htmx:afterProcessNode", (event) => wired.add(event.target));
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("form[hx-post]") || wired.has(form)) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  wired.add(form);
+  htmx.process(form);
+  setTimeout(() => form.requestSubmit(event.submitter)); // not inside its own submission: there it is ignored
+}, true);
+
 // --- steering ------------------------------------------------------------------------------------------------------
 function steerState() {
   const form = one("#steer");
