@@ -584,3 +584,23 @@ async def test_who_may_only_look_has_nothing_to_answer_with(sit: Sit) -> None:
     for key in ("a", "d", "e", "x"):
         await seat.page.keyboard.press(key)
     assert [path for path, _, _ in seat.stage.posted if path != "/live/ticket"] == []
+
+
+async def test_a_form_that_is_sent_before_it_is_wired_is_sent_as_it_was_meant(sit: Sit) -> None:
+    seat = await sit(DESK)
+    await seat.open("inbox")
+    before = seat.page.url
+    await seat.page.route("**/quick", lambda route: route.fulfill(status=204))
+    async with seat.page.expect_request("**/quick", timeout=10_000) as asked:
+        await seat.page.evaluate(
+            """() => {
+              const form = document.createElement("form");
+              form.setAttribute("hx-post", "/quick");
+              form.setAttribute("hx-swap", "none");
+              form.innerHTML = '<input name="answer" value="deny"><button>Deny</button>';
+              document.querySelector("main").append(form);
+              form.querySelector("button").click();
+            }"""
+        )
+    request = await asked.value
+    assert (request.method, request.post_data) == ("POST", "answer=deny") and seat.page.url == before
